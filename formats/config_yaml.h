@@ -1,0 +1,20 @@
+// The official nested YAML (and `stream:`) to a resolved ModelConfig.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "formats/config.h"
+
+namespace xst::formats {
+
+// Parses a conformance-style file (`model:` and `config:` keys), or a bare nested config
+// (`vocab_size`: lm, else block_stack), each optionally with `stream:`. Resolves defaults and
+// derived sizes and validates. Unknown or mistyped fields, anchors, aliases, tags, more than 1 MiB:
+// Error{invalid_config} naming `name`, line and column. Fields without effect are appended to
+// `remarks`.
+ModelConfig ParseConfig(std::string_view text, const std::string& name,
+                        std::vector<std::string>* remarks);
+
+}  // namespace xst::formats

@@ -1,0 +1,80 @@
+// One stream of a model: its state and its step.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "formats/status.h"
+#include "sdk/model.h"
+
+namespace xst {
+
+// Quality bits of an output (specification stream.md section 2). `held`, `warming` and `reset` come
+// from the Session, the others from who runs it.
+enum Quality : uint32_t {
+  kHeld = 1,
+  kGap = 2,
+  kWarming = 4,
+  kLate = 8,
+  kHistorical = 16,
+  kReset = 32,
+};
+
+struct LoadOptions {
+  bool allow_other_weights = false;  // accept a snapshot of the same architecture, other weights
+};
+
+// Move-only; one thread at a time. Creation allocates and warms everything: after it, step() and
+// reset() allocate nothing, take no lock, make no system call and cause no page fault (not on
+// `reference`).
+class Session {
+ public:
+  explicit Session(std::shared_ptr<const Model> model);  // throws Error{out_of_memory}
+  ~Session();
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+
+  // One step. `in`: info().input_width values, raw units in a wrapped model, NaN = missing; `out`:
+  // info().output_width values. A non-finite value never reaches a kernel: the wrapper's policy
+  // replaces it, a bare model takes the last finite value of that channel (0 before there is one);
+  // both return Status::held. Errors: shape_mismatch (spans of another width), invalid_argument
+  // (token out of range); the state is unchanged.
+  Status step(std::span<const float> in, std::span<float> out) noexcept;
+  // The same for token models; token in [0, vocabulary).
+  Status step(int64_t token, std::span<float> out) noexcept;
+
+  // T steps: in [T][input_width], out [T][output_width], the same outputs and final state as T
+  // calls of step() within rounding. T = out.size() / output_width. quality() afterwards is the
+  // last step's.
+  Status forward(std::span<const float> in, std::span<float> out) noexcept;
+  Status forward(std::span<const int64_t> tokens, std::span<float> out) noexcept;
+
+  // Bits kHeld, kWarming, kReset of the last output.
+  uint32_t quality() const noexcept;
+  // Steps since the last reset; part of a snapshot.
+  uint64_t steps() const noexcept;
+
+  void reset() noexcept;
+
+  // The state as snapshot bytes (info().snapshot_bytes), and back. save(span) does not allocate; it
+  // returns shape_mismatch for a span of another size. load() checks everything before it changes
+  // anything.
+  std::vector<std::byte> save() const;
+  Status save(std::span<std::byte> out) const noexcept;
+  Status load(std::span<const std::byte> snapshot, const LoadOptions& options,
+              Fault* fault) noexcept;
+  void load(std::span<const std::byte> snapshot, const LoadOptions& options = {});  // throws Error
+
+  Session clone() const;  // throws Error{out_of_memory}
+
+  const std::shared_ptr<const Model>& model() const;
+
+ private:
+  std::shared_ptr<const Model> model_;
+  std::unique_ptr<SessionCore> core_;
+};
+
+}  // namespace xst
