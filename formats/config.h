@@ -71,6 +71,8 @@ struct StreamOutput {
   uint32_t horizon = 1;  // samples; value and gaussian with `of`
   int32_t of = -1;       // input index (value, gaussian), output index (surprise), -1: none
   bool residual = false;
+
+  uint32_t HeadRows() const;  // rows of the head this output takes
 };
 
 // The `stream:` wrapper around a block stack.

@@ -21,6 +21,14 @@ struct Options {
   bool check_full = false;  // verify every weight of a file that is only mapped (>= 64 MiB)
 };
 
+// A tensor as the file stores it; bytes with its scales.
+struct TensorInfo {
+  std::string name;
+  formats::DType dtype;
+  formats::Layout layout;
+  uint64_t rows, cols, bytes;
+};
+
 // What a model is and costs. Widths are in values of one step: tokens are one value.
 struct ModelInfo {
   formats::ModelConfig config;
@@ -40,6 +48,8 @@ struct ModelInfo {
   uint64_t parameters = 0;
   uint64_t flops = 0;  // of one step, products and cells
   uint64_t file_bytes = 0;
+  uint32_t probe_steps = 0;                       // 0: the file has no probe
+  std::vector<TensorInfo> tensors;                // in the order the step reads them
   std::string arch_hash, source_hash, file_hash;  // hexadecimal
   std::string config_yaml, packer, source;        // provenance
   std::string device, isa;                        // as opened
@@ -48,20 +58,18 @@ struct ModelInfo {
 // The packed probe (design: "every device can prove itself in the field").
 struct ProbeResult {
   uint32_t steps = 0;
-  double error = 0;            // max |output - expected_stored|
+  double error = 0;            // max |output - expected_stored|; infinite if not finite alike
   double error_full = 0;       // max |output - expected|
   double error_framework = 0;  // max |output - framework|, NaN without one
   double largest = 0;          // max |expected_stored|
   double bound = 0;            // of this device kind
-  bool finite = true;
-  bool pass() const { return finite && error <= bound; }
+  bool pass() const { return error <= bound; }
 };
 
-class SessionCore;
 struct ModelCore;
 
 // Thread-safe. Every stream of it keeps it alive.
-class Model {
+class Model : public std::enable_shared_from_this<Model> {
  public:
   // Opens a .xst file, or a model in memory (copied). Throws Error.
   static std::shared_ptr<const Model> open(const std::string& path, const Options& options = {});

@@ -73,8 +73,9 @@ class Session {
   const std::shared_ptr<const Model>& model() const;
 
  private:
+  struct Stream;
   std::shared_ptr<const Model> model_;
-  std::unique_ptr<SessionCore> core_;
+  std::unique_ptr<Stream> stream_;
 };
 
 }  // namespace xst

@@ -1,0 +1,17 @@
+#include "sdk/bench.h"
+
+#include <limits>
+
+#include "kernels/memory_probe.h"
+#include "sdk/model_core.h"
+
+namespace xst {
+
+double LimitMicros(const Model& model, int passes) {
+  const ModelCore& core = model.core();
+  if (!core.cpu) return std::numeric_limits<double>::quiet_NaN();
+  return kernels::StreamLimitMicros(core.info.weight_bytes, core.info.state_bytes, core.cpu->name,
+                                    passes);
+}
+
+}  // namespace xst

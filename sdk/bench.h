@@ -1,0 +1,13 @@
+// The physical limit of a step on this machine, measured where the step runs.
+#pragma once
+
+#include "sdk/model.h"
+
+namespace xst {
+
+// Microseconds to read the model's weight bytes once and read-modify-write its state bytes once, on
+// the calling thread with the model's instruction set: the median of `passes`, warm. NaN on
+// `reference`.
+double LimitMicros(const Model& model, int passes);
+
+}  // namespace xst

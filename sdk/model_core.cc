@@ -1,0 +1,127 @@
+#include "sdk/model_core.h"
+
+#include <cstdio>
+#include <new>
+
+#include "formats/snapshot.h"
+
+namespace xst {
+namespace {
+
+Status ChooseKernels(const Options& options, ModelCore* core, Fault* fault) {
+  core->device = options.device;
+  switch (options.device.kind) {
+    case Device::Kind::reference:
+      if (options.isa.empty()) return Status::ok;
+      return fault->Set(Status::invalid_argument,
+                        "isa: expected none with device reference, got '%s'", options.isa.c_str());
+    case Device::Kind::cuda:
+      return fault->Set(Status::no_device,
+                        "device: expected one this build has (cpu, reference), got '%s'",
+                        options.device.ToString().c_str());
+    case Device::Kind::cpu:
+      break;
+  }
+  if (options.device.threads != 1) {
+    return fault->Set(Status::no_device,
+                      "device: expected one this build has (cpu, reference), got '%s'",
+                      options.device.ToString().c_str());
+  }
+  core->cpu = options.isa.empty() ? kernels::BestCpuKernels()
+                                  : kernels::FindCpuKernels(options.isa.c_str());
+  if (core->cpu) return Status::ok;
+  std::string have;
+  for (const std::string& name : AvailableIsas()) have += (have.empty() ? "" : ", ") + name;
+  return fault->Set(Status::no_instruction_set, "isa: expected one this machine has (%s), got '%s'",
+                    have.c_str(), options.isa.c_str());
+}
+
+void FillOutputs(const formats::StreamConfig& stream, ModelInfo* info) {
+  for (const formats::StreamInput& in : stream.inputs) {
+    info->input_names.push_back(in.name);
+    info->input_units.push_back(in.unit);
+  }
+  info->rate_hz = stream.rate_hz;
+  if (!stream.head) return;
+  info->output_names = stream.ValueNames();
+  for (const formats::StreamOutput& out : stream.outputs) {
+    const bool two = out.kind == formats::OutputKind::gaussian;
+    // A value of an input is in that input's unit unless it says otherwise.
+    std::string unit = out.unit;
+    const bool of_input = out.kind == formats::OutputKind::value || two;
+    if (unit.empty() && of_input && out.of >= 0) unit = stream.inputs[out.of].unit;
+    info->output_units.insert(info->output_units.end(), two ? 2 : out.names.size(), unit);
+  }
+}
+
+void FillInfo(ModelCore* core) {
+  const formats::Directory& d = core->directory;
+  const Plan& plan = core->plan;
+  ModelInfo& info = core->info;
+  info.config = d.config;
+  info.dtype = d.dtype;
+  info.tokens = plan.tokens;
+  info.input_width = core->input_width();
+  info.output_width = core->output_width();
+  if (d.config.stream) FillOutputs(*d.config.stream, &info);
+  for (const formats::StoredTensor& t : d.tensors) {
+    info.tensors.push_back(
+        {t.spec.name, t.dtype, t.spec.layout, t.spec.rows, t.spec.cols, t.length + t.scale_length});
+    for (const formats::Source& source : t.spec.sources) {
+      uint64_t elements = 1;
+      for (uint64_t n : source.shape) elements *= n;
+      info.parameters += elements;
+    }
+    // A step reads one row of a table that is only an embedding.
+    const bool gathered = t.spec.name == "embedding" && !d.config.block_stack.tie_weights;
+    info.weight_bytes += (t.length + t.scale_length) / (gathered ? t.spec.rows : 1);
+  }
+  const bool reference = core->device.kind == Device::Kind::reference;
+  info.state_bytes = plan.state_values * sizeof(float);
+  info.session_bytes = uint64_t{plan.frame_size} * (reference ? sizeof(double) : sizeof(float));
+  info.snapshot_bytes = formats::SnapshotBytes(plan.state_values);
+  info.flops = plan.flops;
+  info.file_bytes = core->file.bytes().size();
+  info.arch_hash = formats::Hex(d.arch_hash);
+  info.source_hash = formats::Hex(d.source_hash);
+  char file_hash[17];
+  std::snprintf(file_hash, sizeof file_hash, "%016llx",
+                static_cast<unsigned long long>(d.file_hash));
+  info.file_hash = file_hash;
+  info.config_yaml = d.config_yaml;
+  info.packer = d.packer;
+  info.source = d.source;
+  info.probe_steps = d.probe.steps;
+  info.device = core->device.ToString();
+  info.isa = reference ? "reference" : core->cpu->name;
+}
+
+}  // namespace
+
+Status OpenCore(Memory file, const std::string& name, const Options& options,
+                std::unique_ptr<const ModelCore>* out, Fault* fault) {
+  try {
+    auto core = std::make_unique<ModelCore>();
+    if (const Status s = ChooseKernels(options, core.get(), fault); s != Status::ok) return s;
+    core->file = std::move(file);
+    const auto check = options.check_full || !core->file.mapped_file() ? formats::Check::full
+                                                                       : formats::Check::ranges;
+    Fault why;
+    if (ReadModel(core->file.bytes(), check, &core->directory, &why) != Status::ok) {
+      return fault->Set(why.status, "%s: %s", name.c_str(), why.message);
+    }
+    if (core->directory.dtype != formats::DType::f32 && core->cpu) {
+      return fault->Set(Status::unsupported_version,
+                        "%s: expected f32 weights on device cpu, got a smaller type", name.c_str());
+    }
+    core->plan = BuildPlan(core->directory);
+    FillInfo(core.get());
+    *out = std::move(core);
+    return Status::ok;
+  } catch (const std::bad_alloc&) {
+    return fault->Set(Status::out_of_memory, "%s: expected memory for the model, got none",
+                      name.c_str());
+  }
+}
+
+}  // namespace xst

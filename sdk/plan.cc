@@ -1,0 +1,70 @@
+#include "sdk/plan.h"
+
+#include <algorithm>
+
+#include "sdk/plan_builder.h"
+
+namespace xst {
+
+using kernels::Slot;
+
+PlanBuilder::PlanBuilder(const formats::Directory& directory, uint32_t activations)
+    : directory_(directory), next_temp_(activations), frame_end_(activations) {}
+
+const formats::StoredTensor* PlanBuilder::Find(const std::string& name) const {
+  const auto& t = directory_.tensors;
+  const auto it =
+      std::find_if(t.begin(), t.end(), [&](const auto& s) { return s.spec.name == name; });
+  return it == t.end() ? nullptr : &*it;
+}
+
+kernels::Matrix PlanBuilder::Weight(const std::string& name) const {
+  const formats::StoredTensor& t = *Find(name);
+  return {.data = t.data,
+          .scale = t.scale,
+          .rows = static_cast<uint32_t>(t.spec.rows),
+          .cols = static_cast<uint32_t>(t.spec.cols),
+          .dtype = static_cast<kernels::DType>(t.dtype),
+          .layout = static_cast<kernels::Layout>(t.spec.layout)};
+}
+
+const float* PlanBuilder::Vector(const std::string& name) const {
+  return reinterpret_cast<const float*>(Find(name)->data);
+}
+
+const float* PlanBuilder::VectorOrNull(const std::string& name) const {
+  const formats::StoredTensor* t = Find(name);
+  return t ? reinterpret_cast<const float*>(t->data) : nullptr;
+}
+
+Slot PlanBuilder::State(uint32_t rows, uint32_t cols, uint32_t stride, bool ring) {
+  const Slot slot = next_state_;
+  next_state_ += kernels::RoundUp16(rows * stride);
+  plan.state.push_back({slot, rows, cols, stride, ring});
+  plan.state_values += uint64_t{rows} * cols;
+  return slot;
+}
+
+Slot PlanBuilder::Temp(uint32_t size) {
+  const Slot slot = next_temp_;
+  next_temp_ += kernels::RoundUp16(size);
+  frame_end_ = std::max(frame_end_, next_temp_);
+  return slot;
+}
+
+Plan BuildPlan(const formats::Directory& directory) {
+  // The first pass only measures the state, which lies in front of the activations.
+  uint32_t state_size = 0;
+  for (bool measured : {false, true}) {
+    PlanBuilder b(directory, state_size);
+    BuildBlockStack(b, directory.config);
+    state_size = b.state_end();
+    if (!measured) continue;
+    b.plan.state_size = state_size;
+    b.plan.frame_size = b.frame_end() + kernels::kUnit;
+    return std::move(b.plan);
+  }
+  __builtin_unreachable();
+}
+
+}  // namespace xst

@@ -1,0 +1,33 @@
+// Making and replaying the probe that lets a device prove itself: an input with the float64
+// reference's outputs.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "formats/npy.h"
+#include "formats/pack.h"
+#include "sdk/model.h"
+
+namespace xst {
+
+// Packs `source` into scratch files (in the temporary folder) and runs the reference on them.
+// `input`: [T][input_width] float32 or [T] token ids; an empty array means 16 seeded random steps.
+// The bound of a device kind is a multiple of the error that this machine's own kernels show, at
+// least 2e-6 of the largest output. Throws Error.
+formats::Probe MakeProbe(const std::string& source, const formats::PackOptions& options,
+                         const formats::Array& input);
+
+// Runs `steps` rows through a fresh stream; tokens as numbers. Throws Error{invalid_argument} for a
+// bad token.
+std::vector<float> RunProbe(std::shared_ptr<const Model> model, uint32_t steps,
+                            std::span<const float> input);
+
+// max |a - b|: 0 where both are NaN, infinite where one is.
+double LargestDifference(std::span<const float> a, std::span<const float> b);
+// max |a| over the finite values.
+double LargestMagnitude(std::span<const float> a);
+
+}  // namespace xst

@@ -1,0 +1,95 @@
+#include "sdk/session.h"
+
+#include "sdk/session_core.h"
+
+namespace xst {
+
+// A stream's memory and the core that works in it.
+struct Session::Stream {
+  Stream(const ModelCore& model, Memory memory)
+      : frame(std::move(memory)), core(model, frame.bytes().data()) {}
+  Memory frame;
+  SessionCore core;
+};
+
+Session::Session(std::shared_ptr<const Model> model) : model_(std::move(model)) {
+  Memory frame;
+  Fault fault;
+  if (Memory::Allocate(model_->info().session_bytes, &frame, &fault) != Status::ok) {
+    throw Error(fault);
+  }
+  stream_ = std::make_unique<Stream>(model_->core(), std::move(frame));
+}
+
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+Status Session::step(std::span<const float> in, std::span<float> out) noexcept {
+  return stream_->core.Step(in, out);
+}
+
+Status Session::step(int64_t token, std::span<float> out) noexcept {
+  return stream_->core.Step(token, out);
+}
+
+Status Session::forward(std::span<const float> in, std::span<float> out) noexcept {
+  const size_t in_width = model_->info().input_width, out_width = model_->info().output_width;
+  const size_t steps = out.size() / out_width;
+  if (model_->info().tokens || steps * out_width != out.size() || steps * in_width != in.size()) {
+    return Status::shape_mismatch;
+  }
+  Status status = Status::ok;
+  for (size_t t = 0; t < steps; ++t) {
+    const Status s =
+        step(in.subspan(t * in_width, in_width), out.subspan(t * out_width, out_width));
+    if (s != Status::ok) status = s;
+  }
+  return status;
+}
+
+Status Session::forward(std::span<const int64_t> tokens, std::span<float> out) noexcept {
+  const ModelInfo& info = model_->info();
+  if (!info.tokens || tokens.size() * info.output_width != out.size()) {
+    return Status::shape_mismatch;
+  }
+  for (int64_t token : tokens) {
+    if (token < 0 || token >= info.config.block_stack.vocab_size) return Status::invalid_argument;
+  }
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    step(tokens[t], out.subspan(t * info.output_width, info.output_width));
+  }
+  return Status::ok;
+}
+
+uint32_t Session::quality() const noexcept { return stream_->core.quality(); }
+uint64_t Session::steps() const noexcept { return stream_->core.steps(); }
+void Session::reset() noexcept { stream_->core.Reset(); }
+
+std::vector<std::byte> Session::save() const {
+  std::vector<std::byte> bytes(model_->info().snapshot_bytes);
+  stream_->core.Save(bytes);
+  return bytes;
+}
+
+Status Session::save(std::span<std::byte> out) const noexcept { return stream_->core.Save(out); }
+
+Status Session::load(std::span<const std::byte> snapshot, const LoadOptions& options,
+                     Fault* fault) noexcept {
+  return stream_->core.Load(snapshot, options, fault);
+}
+
+void Session::load(std::span<const std::byte> snapshot, const LoadOptions& options) {
+  Fault fault;
+  if (load(snapshot, options, &fault) != Status::ok) throw Error(fault);
+}
+
+Session Session::clone() const {
+  Session copy(model_);
+  copy.stream_->core.CopyFrom(stream_->core);
+  return copy;
+}
+
+const std::shared_ptr<const Model>& Session::model() const { return model_; }
+
+}  // namespace xst
