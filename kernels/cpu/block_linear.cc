@@ -1,0 +1,68 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/block_linear.cc"
+#include "kernels/cpu/targets.h"
+
+#include "hwy/foreach_target.h"
+
+#include "kernels/cpu/lanes-inl.h"
+#include "kernels/cpu/panel-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace xst::kernels::HWY_NAMESPACE {
+
+template <class X>
+HWY_INLINE void Panel(const BlockLinear& o, float* y, size_t unit, const X& x) {
+  constexpr size_t kVectors = HWY_MIN(kGroup, kPanelVectors);
+  for (size_t part = 0; part < kPanelVectors; part += kVectors) {
+    V sums[kVectors];
+    PanelProduct(
+        F32Rows<kVectors>(o.w, unit * kPanelVectors + part), o.w.cols,
+        [&](size_t i, size_t k) HWY_ATTR { return x(part + i, k); }, sums);
+    for (size_t i = 0; i < kVectors; ++i) {
+      const size_t row = unit * kUnit + (part + i) * kLanes;
+      ForLanes(row, HWY_MIN(row + kLanes, o.w.rows), [&](size_t at, auto lanes) HWY_ATTR {
+        lanes.Store(o.bias ? hn::Add(sums[i], lanes.Load(o.bias + at)) : sums[i], y + at);
+      });
+    }
+  }
+}
+
+#if HWY_TARGET != HWY_SCALAR
+// Blocks of 4 rows, one for each 128 bits of a vector.
+HWY_INLINE void Blocks4(const BlockLinear& o, const float* x, float* y, Range r) {
+  const float* w = static_cast<const float*>(o.w.data) + r.begin * kUnit * 4;
+  const size_t end = HWY_MIN(r.end * kUnit, o.w.rows);
+  for (size_t row = r.begin * kUnit; row < end; row += kUnit, w += kUnit * 4) {
+    ForLanes(row, HWY_MIN(row + kUnit, end), [&](size_t i, auto lanes) HWY_ATTR {
+      const float* wi = w + (i - row);
+      const V xi = lanes.Load(x + i);
+      V sum = hn::Mul(hn::Load(D(), wi), hn::Broadcast<0>(xi));
+      sum = hn::MulAdd(hn::Load(D(), wi + kUnit), hn::Broadcast<1>(xi), sum);
+      sum = hn::MulAdd(hn::Load(D(), wi + 2 * kUnit), hn::Broadcast<2>(xi), sum);
+      sum = hn::MulAdd(hn::Load(D(), wi + 3 * kUnit), hn::Broadcast<3>(xi), sum);
+      if (o.bias) sum = hn::Add(sum, lanes.Load(o.bias + i));
+      lanes.Store(sum, y + i);
+    });
+  }
+}
+#endif
+
+void Run(const BlockLinear& o, float* frame, Range r) {
+  const float* x = frame + o.x;
+  float* y = frame + o.y;
+#if HWY_TARGET != HWY_SCALAR
+  if (o.w.cols == 4) return Blocks4(o, x, y, r);
+#endif
+  for (size_t unit = r.begin; unit < r.end; ++unit) {
+    const BlockInputs inputs(unit * kUnit, o.w.rows, o.w.cols);
+    if (inputs.uniform()) {
+      const float* xb = x + inputs.begin();
+      Panel(o, y, unit, [&](size_t, size_t k) HWY_ATTR { return Splat(xb[k]); });
+    } else {
+      Panel(o, y, unit, [&](size_t v, size_t k) HWY_ATTR { return inputs.Gather(x, v, k); });
+    }
+  }
+}
+
+}  // namespace xst::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();

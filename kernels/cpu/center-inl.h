@@ -1,0 +1,53 @@
+// Mean and variance of a vector, for the layer norm and the norm of one head.
+#include <cmath>
+
+#include "kernels/cpu/lanes-inl.h"
+
+#if defined(XST_KERNELS_CPU_CENTER_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef XST_KERNELS_CPU_CENTER_INL_H_
+#undef XST_KERNELS_CPU_CENTER_INL_H_
+#else
+#define XST_KERNELS_CPU_CENTER_INL_H_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace xst::kernels::HWY_NAMESPACE {
+
+// The normed x is ((x - mean) - rest) * rstd. `rest` is what rounding left out of `mean`, so that
+// nearly equal inputs keep their digits and equal ones give 0.
+struct Centering {
+  float mean, rest, rstd;
+
+  HWY_INLINE V operator()(V x) const {
+    return hn::Mul(hn::Sub(hn::Sub(x, Splat(mean)), Splat(rest)), Splat(rstd));
+  }
+};
+
+// Sum of f(x) over x[0, size).
+template <class F>
+HWY_INLINE float SumOf(const float* x, size_t size, const F& f) {
+  V sum = hn::Zero(D());
+  ForLanes(0, size, [&](size_t i, auto lanes) HWY_ATTR {
+    sum = hn::Add(sum, lanes.Keep(f(lanes.Load(x + i))));
+  });
+  return Sum(sum);
+}
+
+HWY_INLINE Centering Center(const float* x, size_t size, float eps) {
+  const float n = static_cast<float>(size);
+  const V first = Splat(x[0]);
+  const float mean = x[0] + SumOf(x, size, [&](V v) HWY_ATTR { return hn::Sub(v, first); }) / n;
+  const V m = Splat(mean);
+  const float rest = SumOf(x, size, [&](V v) HWY_ATTR { return hn::Sub(v, m); }) / n;
+  const V r = Splat(rest);
+  const float square = SumOf(x, size, [&](V v) HWY_ATTR {
+    const V d = hn::Sub(hn::Sub(v, m), r);
+    return hn::Mul(d, d);
+  });
+  return {mean, rest, 1.0f / std::sqrt(square / n + eps)};
+}
+
+}  // namespace xst::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,114 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/mlstm_cell.cc"
+#include "kernels/cpu/targets.h"
+
+#include "hwy/foreach_target.h"
+
+#include <cmath>
+
+#include "kernels/cpu/lanes-inl.h"
+#include "kernels/cpu/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace xst::kernels::HWY_NAMESPACE {
+
+struct HeadGates {
+  float forget, input, floor;  // F, I and exp(-m')
+};
+
+// The gates of head h; moves the stabiliser.
+HWY_INLINE HeadGates Gates(const MlstmCell& o, float* frame, size_t h) {
+  float z[2] = {frame[o.gates + h], frame[o.gates + o.heads + h]};
+  if (o.gate_cap > 0) {
+    const V cap = Splat(o.gate_cap);
+    ForLanes(0, 2, [&](size_t i, auto lanes) HWY_ATTR {
+      lanes.Store(hn::Mul(cap, Tanh(hn::Div(lanes.Load(z + i), cap))), z + i);
+    });
+  }
+  float& m = frame[o.m + h];
+  const float forget = hn::GetLane(LogSigmoid(Splat(z[1]))) + m;
+  const float max = HWY_MAX(forget, z[0]);
+  m = max;
+  float e[3] = {forget - max, z[0] - max, -max};
+  ForLanes(0, 3,
+           [&](size_t i, auto lanes) HWY_ATTR { lanes.Store(Exp(lanes.Load(e + i)), e + i); });
+  return {e[0], e[1], e[2]};
+}
+
+struct Head {
+  const float *q, *k, *v;
+  float *h, *c;
+  size_t dk, stride_c;
+  V forget, h_scale, h_divisor;
+  float input;  // I, with the scale of k
+};
+
+// Columns [begin, begin + kVectors * kLanes) of C, updated and read out in one pass over its rows.
+template <size_t kVectors, class Lanes>
+HWY_INLINE void Columns(const Head& head, size_t begin, Lanes lanes) {
+  V v[kVectors], sums[kVectors];
+  HWY_UNROLL(8)
+  for (size_t i = 0; i < kVectors; ++i) {
+    v[i] = lanes.Load(head.v + begin + i * kLanes);
+    sums[i] = hn::Zero(D());
+  }
+  float* c = head.c + begin;
+  for (size_t row = 0; row < head.dk; ++row, c += head.stride_c) {
+    const V k = Splat(head.input * head.k[row]);
+    const V q = Splat(head.q[row]);
+    HWY_UNROLL(8)
+    for (size_t i = 0; i < kVectors; ++i) {
+      float* at = c + i * kLanes;
+      const V next = hn::MulAdd(k, v[i], hn::Mul(head.forget, lanes.Load(at)));
+      lanes.Store(next, at);
+      sums[i] = hn::MulAdd(q, next, sums[i]);
+    }
+  }
+  HWY_UNROLL(8)
+  for (size_t i = 0; i < kVectors; ++i) {
+    const V h = hn::Div(hn::Mul(sums[i], head.h_scale), head.h_divisor);
+    lanes.Store(h, head.h + begin + i * kLanes);
+  }
+}
+
+HWY_INLINE void RunHead(const MlstmCell& o, float* frame, size_t h) {
+  const HeadGates gates = Gates(o, frame, h);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(o.dk));
+  const float input = o.scale_key ? gates.input * scale : gates.input;
+  const float q_scale = o.scale_key ? 1.0f : scale;
+  const float* q = frame + o.q + h * o.dk;
+  const float* k = frame + o.k + h * o.dk;
+
+  float* n = frame + o.n + h * o.stride_n;
+  V dot = hn::Zero(D());
+  ForLanes(0, o.dk, [&](size_t i, auto lanes) HWY_ATTR {
+    const V next = hn::MulAdd(Splat(input), lanes.Load(k + i),
+                              hn::Mul(Splat(gates.forget), lanes.Load(n + i)));
+    lanes.Store(next, n + i);
+    dot = hn::MulAdd(lanes.Load(q + i), next, dot);
+  });
+  const float divisor = HWY_MAX(std::fabs(Sum(dot) * q_scale), gates.floor) + o.eps;
+
+  const Head head{q,
+                  k,
+                  frame + o.v + h * o.dv,
+                  frame + o.h + h * o.dv,
+                  frame + o.c + h * o.dk * o.stride_c,
+                  o.dk,
+                  o.stride_c,
+                  Splat(gates.forget),
+                  Splat(q_scale),
+                  Splat(divisor),
+                  input};
+  size_t i = 0;
+  for (; i + 8 * kLanes <= o.dv; i += 8 * kLanes) Columns<8>(head, i, Full());
+  for (; i + 4 * kLanes <= o.dv; i += 4 * kLanes) Columns<4>(head, i, Full());
+  ForLanes(i, o.dv, [&](size_t at, auto lanes) HWY_ATTR { Columns<1>(head, at, lanes); });
+}
+
+void Run(const MlstmCell& o, float* frame, Range r) {
+  for (size_t h = r.begin; h < r.end; ++h) RunHead(o, frame, h);
+}
+
+}  // namespace xst::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();

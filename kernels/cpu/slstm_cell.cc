@@ -1,0 +1,87 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/slstm_cell.cc"
+#include "kernels/cpu/targets.h"
+
+#include "hwy/foreach_target.h"
+
+#include "kernels/cpu/lanes-inl.h"
+#include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/panel-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace xst::kernels::HWY_NAMESPACE {
+
+// raw = (wx + R y) + bias of one unit's 64 rows.
+template <class X>
+HWY_INLINE void Raw(const SlstmCell& o, const float* wx, size_t unit, const X& x, float* raw) {
+  constexpr size_t kVectors = HWY_MIN(kGroup, 4 * kPanelVectors);
+  for (size_t part = 0; part < 4 * kPanelVectors; part += kVectors) {
+    V sums[kVectors];
+    PanelProduct(
+        F32Rows<kVectors>(o.r, unit * 4 * kPanelVectors + part), o.r.cols,
+        [&](size_t i, size_t k) HWY_ATTR { return x(part + i, k); }, sums);
+    for (size_t i = 0; i < kVectors; ++i) {
+      const size_t at = (part + i) * kLanes;
+      const V w = hn::LoadU(D(), wx + unit * 4 * kUnit + at);
+      const V b = hn::LoadU(D(), o.bias + unit * 4 * kUnit + at);
+      hn::Store(hn::Add(hn::Add(w, sums[i]), b), D(), raw + at);
+    }
+  }
+}
+
+template <class Lanes>
+HWY_INLINE void Cell(const SlstmCell& o, float* frame, size_t channel, const float* raw,
+                     Lanes lanes) {
+  float* c = frame + o.c + channel;
+  const V one = Splat(1.0f);
+  const V i = lanes.Load(raw);
+  const V f = lanes.Load(raw + kUnit);
+  const V z = Tanh(lanes.Load(raw + 2 * kUnit));
+  const V out_gate = Sigmoid(lanes.Load(raw + 3 * kUnit));
+  V out;
+  if (o.lstm) {
+    const V next = hn::MulAdd(Sigmoid(f), lanes.Load(c), hn::Mul(Sigmoid(i), z));
+    lanes.Store(next, c);
+    out = hn::Mul(out_gate, Tanh(next));
+  } else {
+    float* n = frame + o.n + channel;
+    float* m = frame + o.m + channel;
+    const V n_old = lanes.Load(n);
+    const V lfm = hn::Add(lanes.Load(m), LogSigmoid(hn::Min(f, Splat(o.forget_cap))));
+    const V m_new = hn::IfThenElse(hn::Eq(n_old, hn::Zero(D())), i, hn::Max(i, lfm));
+    const V input = hn::Min(Exp(hn::Sub(i, m_new)), one);
+    const V forget = hn::Min(Exp(hn::Sub(lfm, m_new)), one);
+    const V c_new = hn::MulAdd(forget, lanes.Load(c), hn::Mul(input, z));
+    const V n_new = hn::MulAdd(forget, n_old, input);
+    lanes.Store(c_new, c);
+    lanes.Store(n_new, n);
+    lanes.Store(m_new, m);
+    out = hn::Div(hn::Mul(out_gate, c_new), n_new);
+  }
+  lanes.Store(out, frame + o.out + channel);
+}
+
+void Run(const SlstmCell& o, float* frame, Range r) {
+  const float* wx = frame + o.wx;
+  const float* y = frame + o.y;
+  for (size_t unit = r.begin; unit < r.end; ++unit) {
+    const size_t begin = unit * kUnit;
+    alignas(64) float raw[4 * kUnit];
+    const BlockInputs inputs(begin, o.channels, o.dim);
+    if (inputs.uniform()) {
+      const float* yb = y + inputs.begin();
+      Raw(
+          o, wx, unit, [&](size_t, size_t k) HWY_ATTR { return Splat(yb[k]); }, raw);
+    } else {
+      Raw(
+          o, wx, unit,
+          [&](size_t v, size_t k) HWY_ATTR { return inputs.Gather(y, v % kPanelVectors, k); }, raw);
+    }
+    ForLanes(begin, HWY_MIN(begin + kUnit, o.channels), [&](size_t channel, auto lanes) HWY_ATTR {
+      Cell(o, frame, channel, raw + (channel - begin), lanes);
+    });
+  }
+}
+
+}  // namespace xst::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();

@@ -1,0 +1,33 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/slstm_out.cc"
+#include "kernels/cpu/targets.h"
+
+#include "hwy/foreach_target.h"
+
+#include "kernels/cpu/center-inl.h"
+#include "kernels/cpu/lanes-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace xst::kernels::HWY_NAMESPACE {
+
+void Run(const SlstmOut& o, float* frame, Range r) {
+  for (size_t head = r.begin; head < r.end; ++head) {
+    const size_t at = head * o.dim;
+    const float* out = frame + o.out + at;
+    float* y = frame + o.y + at;
+    float* x = frame + o.x + at;
+    const Centering center = Center(out, o.dim, o.eps);
+    ForLanes(0, o.dim, [&](size_t i, auto lanes) HWY_ATTR {
+      const V v = lanes.Load(out + i);
+      V normed = center(v);
+      if (o.weight) {
+        normed = hn::Mul(normed, hn::Add(Splat(1.0f), lanes.Load(o.weight + at + i)));
+      }
+      lanes.Store(v, y + i);
+      lanes.Store(hn::Add(lanes.Load(x + i), normed), x + i);
+    });
+  }
+}
+
+}  // namespace xst::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();

@@ -1,0 +1,15 @@
+// Which Highway targets this library compiles; included before foreach_target.h by every op.
+#pragma once
+
+// The fallback is truly one lane on every compiler.
+#define HWY_BROKEN_EMU128 1
+// The fallback is kept beside the vector targets, for `--isa scalar`.
+#define HWY_COMPILE_ALL_ATTAINABLE
+// No assertions, debug build or not: nothing here aborts, and libhwy is not linked.
+#define HWY_IS_DEBUG_BUILD 0
+// Not needed, so not asked of the machine.
+#define HWY_DISABLE_PCLMUL_AES
+#define HWY_DISABLE_F16C
+#define HWY_DISABLED_TARGETS                                                              \
+  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | \
+   HWY_RVV | HWY_PPC8 | HWY_WASM | HWY_WASM_EMU256)
