@@ -1,0 +1,243 @@
+#include "sdk/stream/stream.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <thread>
+#include <utility>
+
+namespace xst::stream {
+namespace {
+
+constexpr auto kPoll = std::chrono::microseconds(100);
+constexpr size_t kRingOut = 1024;  // outputs
+
+ClockConfig ToClock(const ModelInfo& info) {
+  ClockConfig config;
+  config.rate_hz = info.rate_hz;
+  if (const auto& stream = info.config.stream) {
+    config.policy = stream->gap_policy;
+    config.max_s = stream->gap_max_s;
+    config.then = stream->gap_then;
+  }
+  return config;
+}
+
+std::vector<std::string> NamesOr(const std::vector<std::string>& names, char letter,
+                                 uint32_t width) {
+  if (names.size() == width) return names;
+  std::vector<std::string> made(width);
+  for (uint32_t i = 0; i < width; ++i) made[i] = letter + std::to_string(i);
+  return made;
+}
+
+std::shared_ptr<const Model> CheckModel(std::shared_ptr<const Model> model) {
+  if (model->info().tokens) {
+    throw Error(Status::invalid_argument,
+                "model: expected one that reads sensor samples, got a model of tokens");
+  }
+  return model;
+}
+
+void Add(std::atomic<uint64_t>& counter, uint64_t n = 1) noexcept {
+  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_release);
+}
+
+}  // namespace
+
+uint64_t NextEpoch(uint64_t epoch) noexcept {
+  uint64_t z = epoch + 0x9e3779b97f4a7c15u;  // splitmix64
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return (z ^ (z >> 31)) >> 11;
+}
+
+Stream::Stream(std::shared_ptr<const Model> model, StreamOptions options, uint64_t epoch)
+    : model_(CheckModel(std::move(model))),
+      options_(std::move(options)),
+      y_names_(NamesOr(model_->info().output_names, 'y', model_->info().output_width)),
+      x_names_(NamesOr(model_->info().input_names, 'x', model_->info().input_width)),
+      session_(model_),
+      clock_(ToClock(model_->info())),
+      in_(options_.queue, model_->info().input_width),
+      out_(kRingOut, model_->info().output_width + model_->info().input_width),
+      epoch_(epoch),
+      x_(model_->info().input_width),
+      missing_(model_->info().input_width, std::numeric_limits<float>::quiet_NaN()),
+      y_(model_->info().output_width),
+      taken_(model_->info().output_width + model_->info().input_width) {
+  if (options_.deadline && info().rate_hz > 0) {
+    deadline_ns_ = static_cast<int64_t>(std::min(1e9 / info().rate_hz, 1e18));
+  }
+  checkpoint_.session.resize(info().snapshot_bytes);
+}
+
+void Stream::Restore(const Checkpoint& checkpoint, const LoadOptions& options) {
+  session_.load(checkpoint.session, options);
+  clock_.Restore(checkpoint.clock);
+  epoch_ = checkpoint.epoch;
+  seq_ = checkpoint.seq;
+  position_ = checkpoint.position;
+}
+
+bool Stream::Offer(SampleHead head, std::span<const float> x, const std::stop_token& stop) {
+  if (!head.has_t || !std::isfinite(head.t)) {
+    head.has_t = false;
+    head.t = WallSeconds();
+  }
+  while (!in_.Push(head, x)) {
+    if (options_.on_full == OnFull::drop_oldest) {
+      if (in_.DropOldest()) {
+        Add(count_.dropped);
+      } else {
+        std::this_thread::yield();  // the step is just copying the last one out
+      }
+    } else {
+      if (stop.stop_requested()) return false;
+      std::this_thread::sleep_for(kPoll);
+    }
+  }
+  Add(count_.offered);
+  if (bell_) bell_->Ring();
+  return true;
+}
+
+void Stream::Reject(std::string_view why) {
+  const std::lock_guard lock(reject_mutex_);
+  last_reject_ = why;
+  Add(count_.rejected);
+}
+
+bool Stream::Turn() noexcept {
+  if (!pending_) {
+    if (request_.load(std::memory_order_acquire) == Request::asked) SaveCheckpoint();
+    if (!in_.Pop(&sample_, x_)) return false;
+    action_ = clock_.Next(sample_);
+    held_done_ = 0;
+    pending_ = true;
+    count_.duplicates.store(clock_.duplicates(), std::memory_order_relaxed);
+    count_.gaps.store(clock_.gaps(), std::memory_order_relaxed);
+    count_.missing.store(clock_.missing(), std::memory_order_relaxed);
+    count_.time_back.store(clock_.time_back(), std::memory_order_relaxed);
+  }
+  if (!action_.drop) {
+    if (!out_.HasRoom()) {
+      out_blocked_.store(true, std::memory_order_seq_cst);
+      if (!out_.HasRoom()) return false;
+    }
+    if (held_done_ < action_.hold) {
+      Step(missing_, HeldTime(action_, sample_.t, held_done_++), 0, kGap);
+      return true;
+    }
+    if (action_.reset) {
+      session_.reset();
+      epoch_ = NextEpoch(epoch_);
+      Add(count_.resets);
+    }
+    Step(x_, sample_.t, action_.gap_s, sample_.historical ? uint32_t{kHistorical} : 0);
+  }
+  position_ = sample_.position;
+  pending_ = false;
+  Add(count_.samples);
+  return true;
+}
+
+void Stream::Step(std::span<const float> x, double t, double gap_s, uint32_t quality) noexcept {
+  const int64_t begin = NowNs();
+  const Status status = session_.step(x, y_);
+  const int64_t end = NowNs();
+  if (status != Status::ok && status != Status::held) {
+    Add(count_.errors);
+    return;
+  }
+  OutputHead head;
+  head.t = t;
+  head.seq = seq_++;
+  head.epoch = epoch_;
+  head.gap_s = gap_s;
+  head.receive_ns = sample_.receive_ns;
+  head.latency_ns = end - sample_.receive_ns;
+  head.quality = quality | session_.quality();
+  if (deadline_ns_ > 0 && head.latency_ns > deadline_ns_) head.quality |= kLate;
+  step_time_.Record(end - begin);
+  latency_.Record(head.latency_ns);
+  if (head.quality & kHeld) Add(count_.held);
+  if (head.quality & kLate) Add(count_.late);
+  out_.Push(head, y_, x);
+  Add(count_.outputs);
+}
+
+void Stream::SaveCheckpoint() noexcept {
+  if (session_.save(checkpoint_.session) != Status::ok) {
+    Add(count_.errors);
+    request_.store(Request::none, std::memory_order_release);
+    return;
+  }
+  checkpoint_.epoch = epoch_;
+  checkpoint_.seq = seq_;
+  checkpoint_.position = position_;
+  checkpoint_.clock = clock_.state();
+  checkpoint_outputs_ = count_.outputs.load(std::memory_order_relaxed);
+  request_.store(Request::ready, std::memory_order_release);
+}
+
+bool Stream::Take(OutputHead* head, std::span<float> y, std::span<float> x) noexcept {
+  if (!out_.Pop(head, taken_)) return false;
+  std::copy_n(taken_.begin(), y.size(), y.begin());
+  std::copy_n(taken_.begin() + static_cast<ptrdiff_t>(y.size()), x.size(), x.begin());
+  // Half a ring of room before the wake-up, or the two threads would alternate by single outputs.
+  if (out_blocked_.load(std::memory_order_seq_cst) && out_.size() <= out_.capacity() / 2) {
+    out_blocked_.store(false, std::memory_order_seq_cst);
+    if (bell_) bell_->Ring();
+  }
+  return true;
+}
+
+void Stream::MarkPublished() noexcept { Add(count_.published); }
+
+void Stream::RequestCheckpoint() noexcept {
+  request_.store(Request::asked, std::memory_order_release);
+  if (bell_) bell_->Ring();
+}
+
+const Checkpoint* Stream::FetchCheckpoint() noexcept {
+  if (request_.load(std::memory_order_acquire) != Request::ready) return nullptr;
+  if (count_.published.load(std::memory_order_acquire) < checkpoint_outputs_) return nullptr;
+  return &checkpoint_;
+}
+
+bool Stream::idle() const noexcept {
+  const uint64_t done = count_.samples.load(std::memory_order_acquire) +
+                        count_.dropped.load(std::memory_order_acquire);
+  return done == count_.offered.load(std::memory_order_acquire);
+}
+
+bool Stream::published() const noexcept {
+  return count_.published.load(std::memory_order_acquire) ==
+         count_.outputs.load(std::memory_order_acquire);
+}
+
+StreamCounts Stream::counts() const noexcept {
+  const auto get = [](const std::atomic<uint64_t>& c) { return c.load(std::memory_order_acquire); };
+  StreamCounts c;
+  c.samples = get(count_.samples);
+  c.outputs = get(count_.outputs);
+  c.dropped = get(count_.dropped);
+  c.rejected = get(count_.rejected);
+  c.duplicates = get(count_.duplicates);
+  c.gaps = get(count_.gaps);
+  c.missing = get(count_.missing);
+  c.time_back = get(count_.time_back);
+  c.held = get(count_.held);
+  c.late = get(count_.late);
+  c.resets = get(count_.resets);
+  c.errors = get(count_.errors);
+  return c;
+}
+
+std::string Stream::last_reject() const {
+  const std::lock_guard lock(reject_mutex_);
+  return last_reject_;
+}
+
+}  // namespace xst::stream

@@ -1,0 +1,164 @@
+// One stream: ring in, clock, session, ring out. Four parties use it, each from one thread at a
+// time: the input side (a Source), the step (Loop), the output side (Publisher) and control.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "sdk/model.h"
+#include "sdk/session.h"
+#include "sdk/stream/clock.h"
+#include "sdk/stream/histogram.h"
+#include "sdk/stream/ring.h"
+#include "sdk/stream/sample.h"
+
+namespace xst::stream {
+
+// What the step thread sleeps on when there is nothing to do. Others ring; it never does.
+class Doorbell {
+ public:
+  void Ring() noexcept {
+    rings_.fetch_add(1, std::memory_order_seq_cst);
+    rings_.notify_one();
+  }
+  // Read before looking for work, then waited on if there was none: no ring is missed.
+  int Heard() const noexcept { return rings_.load(std::memory_order_seq_cst); }
+  void Wait(int heard) noexcept { rings_.wait(heard, std::memory_order_seq_cst); }
+
+ private:
+  std::atomic<int> rings_{0};
+};
+
+enum class OnFull : uint8_t { block, drop_oldest };
+
+struct StreamOptions {
+  std::string name;
+  uint32_t queue = 1024;  // ring in, samples
+  OnFull on_full = OnFull::block;
+  bool deadline = true;  // mark outputs later than one sample period (false: played as fast as it
+                         // goes)
+};
+
+// The whole position of a stream between two samples: with it, a stream goes on where it was.
+struct Checkpoint {
+  uint64_t epoch = 0, seq = 0;  // of the next output
+  uint64_t position = 0;        // SampleHead::position of the last sample
+  ClockState clock;
+  std::vector<std::byte> session;  // Session::save()
+};
+
+// Counts since construction. Read from any thread, each value on its own.
+struct StreamCounts {
+  uint64_t samples = 0;     // taken from the ring in, duplicates included
+  uint64_t outputs = 0;     // put into the ring out
+  uint64_t dropped = 0;     // on_full: drop_oldest
+  uint64_t rejected = 0;    // malformed messages
+  uint64_t duplicates = 0;  // dropped by the clock
+  uint64_t gaps = 0, missing = 0, time_back = 0;
+  uint64_t held = 0;  // outputs with bit kHeld
+  uint64_t late = 0;  // outputs with bit kLate: deadlines missed
+  uint64_t resets = 0;
+  uint64_t errors = 0;  // steps that the session refused
+};
+
+class Stream {
+ public:
+  // `epoch`: random, below 2^53. Throws Error (out of memory; a model of tokens).
+  Stream(std::shared_ptr<const Model> model, StreamOptions options, uint64_t epoch);
+
+  const StreamOptions& options() const { return options_; }
+  const ModelInfo& info() const { return model_->info(); }
+  // Names of the outputs and inputs; a model without a wrapper gets y0, y1, … and x0, x1, …
+  const std::vector<std::string>& y_names() const { return y_names_; }
+  const std::vector<std::string>& x_names() const { return x_names_; }
+
+  // --- control, before the threads start
+  void SetDoorbell(Doorbell* bell) { bell_ = bell; }
+  // Throws Error and changes nothing if the checkpoint is not one of this model.
+  void Restore(const Checkpoint& checkpoint, const LoadOptions& options = {});
+  // Where a resumable source starts: the position behind the last stepped sample, 0 at first.
+  uint64_t start_position() const { return position_; }
+
+  // --- input side
+  // x: input_width values. With on_full block, waits for room until `stop` is requested; false:
+  // stopped, the sample was not taken. A time that is not finite counts as none.
+  bool Offer(SampleHead head, std::span<const float> x, const std::stop_token& stop);
+  // Counts a message that is no sample.
+  void Reject(std::string_view why);
+
+  // --- step side: no allocation, no lock, no system call, wakes nobody
+  // At most one step; false: nothing to do (no sample, or no room for its output).
+  bool Turn() noexcept;
+
+  // --- output side
+  bool Take(OutputHead* head, std::span<float> y, std::span<float> x) noexcept;
+  // After the sink has it: a checkpoint is handed out only behind what was published.
+  void MarkPublished() noexcept;
+
+  // --- control
+  // Asks the step thread for a checkpoint at the next sample boundary. FetchCheckpoint() returns it
+  // once it is there and all outputs before it are published, else null; it stays valid until the
+  // next request.
+  void RequestCheckpoint() noexcept;
+  const Checkpoint* FetchCheckpoint() noexcept;
+
+  bool idle() const noexcept;       // every offered sample is stepped
+  bool published() const noexcept;  // every output was handed to the sink
+  StreamCounts counts() const noexcept;
+  std::string last_reject() const;
+  const Histogram& step_time() const { return step_time_; }
+  const Histogram& latency() const { return latency_; }
+
+ private:
+  enum class Request : uint8_t { none, asked, ready };
+
+  void SaveCheckpoint() noexcept;
+  void Step(std::span<const float> x, double t, double gap_s, uint32_t quality) noexcept;
+
+  std::shared_ptr<const Model> model_;
+  const StreamOptions options_;
+  std::vector<std::string> y_names_, x_names_;
+  Session session_;
+  Clock clock_;
+  Ring<SampleHead> in_;
+  Ring<OutputHead> out_;
+  Doorbell* bell_ = nullptr;
+  int64_t deadline_ns_ = 0;  // 0: none
+
+  // Step side.
+  SampleHead sample_;
+  ClockAction action_;
+  bool pending_ = false;  // sample_ is being worked on
+  uint64_t held_done_ = 0;
+  uint64_t epoch_ = 0, seq_ = 0, position_ = 0;
+  std::vector<float> x_, missing_, y_;
+
+  std::vector<float> taken_;  // output side
+
+  std::atomic<bool> out_blocked_{false};  // the step waits for room in the ring out
+  std::atomic<Request> request_{Request::none};
+  Checkpoint checkpoint_;            // the step's while asked, control's while ready
+  uint64_t checkpoint_outputs_ = 0;  // outputs before it
+
+  struct Atomics {
+    std::atomic<uint64_t> offered{0}, dropped{0}, rejected{0};
+    std::atomic<uint64_t> samples{0}, outputs{0}, published{0};
+    std::atomic<uint64_t> duplicates{0}, gaps{0}, missing{0}, time_back{0};
+    std::atomic<uint64_t> held{0}, late{0}, resets{0}, errors{0};
+  } count_;
+  Histogram step_time_, latency_;
+  mutable std::mutex reject_mutex_;
+  std::string last_reject_;
+};
+
+// The epoch that follows `epoch`: random-looking and the same at every replay of a stream.
+uint64_t NextEpoch(uint64_t epoch) noexcept;
+
+}  // namespace xst::stream

@@ -1,0 +1,84 @@
+#include "sdk/zmq/endpoint.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <string_view>
+
+#include "formats/status.h"
+
+namespace xst::zeromq {
+namespace {
+
+bool StartsWith(std::string_view text, std::string_view prefix) {
+  return text.substr(0, prefix.size()) == prefix;
+}
+
+bool IsIpv4Loopback(std::string_view host) {
+  if (!StartsWith(host, "127.") || host.size() > 15) return false;
+  return host.find_first_not_of("0123456789.") == std::string_view::npos;
+}
+
+// libzmq unlinks an existing ipc path before it binds, and so would take it from a running process.
+bool AnswersOnPath(const std::string& path) {
+  sockaddr_un address{};
+  if (path.empty() || path.size() >= sizeof(address.sun_path)) return false;
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const bool answers =
+      connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  close(fd);
+  return answers;
+}
+
+}  // namespace
+
+void Harden(zmq::socket_t& socket) {
+  constexpr int kHandshakeMs = 2000, kHeartbeatMs = 1000;
+  constexpr int64_t kMaxMessage = 64 * 1024;
+  socket.set(zmq::sockopt::maxmsgsize, kMaxMessage);
+  socket.set(zmq::sockopt::handshake_ivl, kHandshakeMs);
+  socket.set(zmq::sockopt::heartbeat_ivl, kHeartbeatMs);
+}
+
+std::string BindLoopback(zmq::socket_t& socket, const std::string& endpoint,
+                         const std::string& what) {
+  std::string address = endpoint;
+  if (StartsWith(endpoint, "tcp://")) {
+    const size_t colon = endpoint.rfind(':');
+    const std::string host = colon > 6 ? endpoint.substr(6, colon - 6) : "";
+    if (host == "localhost") {
+      address = "tcp://127.0.0.1" + endpoint.substr(colon);
+    } else if (host == "[::1]") {
+      socket.set(zmq::sockopt::ipv6, true);
+    } else if (!IsIpv4Loopback(host)) {
+      throw Error(Status::invalid_argument,
+                  what +
+                      ": expected a loopback address (tcp://127.0.0.1:PORT) or ipc://PATH, got " +
+                      endpoint +
+                      " (an address of the network needs authentication, which this "
+                      "version lacks)");
+    }
+  } else if (StartsWith(endpoint, "ipc://")) {
+    if (AnswersOnPath(endpoint.substr(6))) {
+      throw Error(Status::io_error,
+                  what + ": expected a free address, got " + endpoint + ": Address already in use");
+    }
+  } else {
+    throw Error(Status::invalid_argument,
+                what + ": expected tcp://127.0.0.1:PORT or ipc://PATH, got " + endpoint);
+  }
+  try {
+    socket.bind(address);
+  } catch (const zmq::error_t& e) {
+    throw Error(Status::io_error,
+                what + ": expected a free address, got " + endpoint + ": " + e.what());
+  }
+  return socket.get(zmq::sockopt::last_endpoint);
+}
+
+}  // namespace xst::zeromq

@@ -1,0 +1,112 @@
+#include "sdk/zmq/message_source.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <memory>
+
+#include "formats/status.h"
+#include "formats/wire.h"
+#include "sdk/stream/stream.h"
+#include "sdk/zmq/endpoint.h"
+
+namespace xst::zeromq {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr int kPollMs = 50;
+constexpr std::chrono::milliseconds kQuiet(200), kDrain(2000);
+
+// Receives one whole message, its last frame into `payload`; false: none within kPollMs.
+bool Receive(zmq::socket_t& socket, zmq::message_t* payload, int* frames) {
+  *frames = 0;
+  try {
+    do {
+      if (!socket.recv(*payload)) return false;
+      ++*frames;
+    } while (payload->more());
+  } catch (const zmq::error_t& e) {
+    if (e.num() != EINTR) throw;  // the process was stopped and goes on
+    return false;
+  }
+  return true;
+}
+
+class Parser {
+ public:
+  explicit Parser(stream::Stream& stream) : stream_(stream), width_(stream.info().input_width) {}
+
+  void Take(const zmq::message_t& payload, int frames) {
+    stream::SampleHead head;
+    head.receive_ns = stream::NowNs();
+    if (frames > 2) {
+      stream_.Reject("message: expected 1 or 2 frames, got " + std::to_string(frames));
+      return;
+    }
+    Fault fault;
+    if (formats::ParseInput(payload.to_string_view(), width_, &record_, &fault) != Status::ok) {
+      stream_.Reject(fault.message);
+      return;
+    }
+    head.has_t = record_.t.has_value();
+    head.t = record_.t.value_or(0);
+    head.has_seq = record_.seq.has_value();
+    head.seq = record_.seq.value_or(0);
+    // Not stoppable: the sample left its sender, and the step goes on until the rings are empty.
+    stream_.Offer(head, record_.x, {});
+  }
+
+ private:
+  stream::Stream& stream_;
+  const uint32_t width_;
+  formats::InputRecord record_;
+};
+
+}  // namespace
+
+std::unique_ptr<MessageSource> MessageSource::Pull(zmq::context_t& context,
+                                                   const std::string& endpoint) {
+  std::unique_ptr<MessageSource> source(
+      new MessageSource(zmq::socket_t(context, zmq::socket_type::pull)));
+  Harden(source->socket_);
+  source->socket_.set(zmq::sockopt::rcvtimeo, kPollMs);
+  source->endpoint_ = BindLoopback(source->socket_, endpoint, "source endpoint");
+  return source;
+}
+
+std::unique_ptr<MessageSource> MessageSource::Sub(zmq::context_t& context,
+                                                  const std::string& endpoint,
+                                                  const std::string& topic) {
+  std::unique_ptr<MessageSource> source(
+      new MessageSource(zmq::socket_t(context, zmq::socket_type::sub)));
+  Harden(source->socket_);
+  source->socket_.set(zmq::sockopt::rcvtimeo, kPollMs);
+  source->socket_.set(zmq::sockopt::subscribe, topic);
+  try {
+    source->socket_.connect(endpoint);
+  } catch (const zmq::error_t& e) {
+    throw Error(Status::invalid_argument,
+                "source endpoint: expected tcp://HOST:PORT or ipc://PATH, got " + endpoint + ": " +
+                    e.what());
+  }
+  return source;
+}
+
+void MessageSource::Run(stream::Stream& stream, std::stop_token stop) {
+  Parser parser(stream);
+  zmq::message_t payload;
+  int frames = 0;
+  while (!stop.stop_requested()) {
+    if (Receive(socket_, &payload, &frames)) parser.Take(payload, frames);
+  }
+  if (!endpoint_.empty()) socket_.unbind(endpoint_);
+  const auto end = Clock::now() + kDrain;
+  auto quiet = Clock::now() + kQuiet;
+  while (Clock::now() < std::min(end, quiet)) {
+    if (!Receive(socket_, &payload, &frames)) continue;
+    parser.Take(payload, frames);
+    quiet = Clock::now() + kQuiet;
+  }
+}
+
+}  // namespace xst::zeromq
