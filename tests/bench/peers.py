@@ -181,9 +181,8 @@ def main():
     if not XST.exists():
         sys.exit(f"peers: {XST}: expected a release build, got no such file")
     if not arguments.here:
-        python = subprocess.run([ROOT / "tests" / "venv"], stdout=subprocess.PIPE, text=True,
-                                check=True).stdout.strip()
-        os.execv(python, [python, *sys.argv, "--here"])
+        venv = str(ROOT / "tests" / "venv")
+        os.execv(venv, [venv, __file__, *sys.argv[1:], "--here"])
 
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     os.sched_setaffinity(0, {arguments.core})
