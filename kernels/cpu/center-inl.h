@@ -23,13 +23,18 @@ struct Centering {
   }
 };
 
-// Sum of f(x) over x[0, size).
+// Sum of f(x) over x[0, size), in blocks that keep the rounding of long sums small.
 template <class F>
 HWY_INLINE float SumOf(const float* x, size_t size, const F& f) {
+  constexpr size_t kBlock = 128;
   V sum = hn::Zero(D());
-  ForLanes(0, size, [&](size_t i, auto lanes) HWY_ATTR {
-    sum = hn::Add(sum, lanes.Keep(f(lanes.Load(x + i))));
-  });
+  for (size_t begin = 0; begin < size; begin += kBlock) {
+    V block = hn::Zero(D());
+    ForLanes(begin, HWY_MIN(begin + kBlock, size), [&](size_t i, auto lanes) HWY_ATTR {
+      block = hn::Add(block, lanes.Keep(f(lanes.Load(x + i))));
+    });
+    sum = hn::Add(sum, block);
+  }
   return Sum(sum);
 }
 

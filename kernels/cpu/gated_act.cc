@@ -17,11 +17,11 @@ struct Gelu {
   }
 };
 struct Relu {
-  HWY_INLINE V operator()(V a) const { return hn::Max(a, hn::Zero(D())); }
+  HWY_INLINE V operator()(V a) const { return AtLeast(a, hn::Zero(D())); }
 };
 struct Relu2 {
   HWY_INLINE V operator()(V a) const {
-    const V r = hn::Max(a, hn::Zero(D()));
+    const V r = AtLeast(a, hn::Zero(D()));
     return hn::Mul(r, r);
   }
 };
@@ -34,7 +34,7 @@ struct Swish {
 struct Selu {
   HWY_INLINE V operator()(V a) const {
     const V zero = hn::Zero(D());
-    const V negative = hn::Mul(Splat(1.6732632423543772f), Expm1NonPositive(hn::Min(a, zero)));
+    const V negative = hn::Mul(Splat(1.6732632423543772f), Expm1NonPositive(AtMost(a, zero)));
     return hn::Mul(Splat(1.0507009873554805f), hn::IfThenElse(hn::Gt(a, zero), a, negative));
   }
 };

@@ -1,6 +1,6 @@
-// Elementary functions. Bounds, in units in the last place of the true value and over all floats
-// unless said otherwise, are for targets with fused multiply-add and hold the tests to them; one
-// more unit without. Results below the smallest normal float may be flushed to zero.
+// Elementary functions, with error bounds in units in the last place of the true value, over all
+// floats unless said otherwise. Results below the smallest normal float may be flushed to zero. A
+// NaN stays one.
 #include "kernels/cpu/lanes-inl.h"
 
 #if defined(XST_KERNELS_CPU_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -15,6 +15,10 @@ namespace xst::kernels::HWY_NAMESPACE {
 
 using DI = hn::RebindToSigned<D>;
 using VI = hn::Vec<DI>;
+
+// The smaller and the larger of x and a limit; unlike Min and Max of every target, a NaN stays one.
+HWY_INLINE V AtMost(V x, V limit) { return hn::IfThenElse(hn::Gt(x, limit), limit, x); }
+HWY_INLINE V AtLeast(V x, V limit) { return hn::IfThenElse(hn::Lt(x, limit), limit, x); }
 
 // c0 + x (c1 + x (c2 + ...)).
 HWY_INLINE V Polynomial(V, float c0) { return Splat(c0); }
@@ -46,19 +50,18 @@ HWY_INLINE V PowerOfTwo(VI n) {
   return hn::BitCast(D(), hn::ShiftLeft<23>(hn::Add(n, hn::Set(DI(), 127))));
 }
 
-// e^x; 0 and infinity at the ends. 1 ulp.
+// e^x; 0 and infinity at the ends. 1.25 ulp.
 HWY_INLINE V Exp(V x) {
-  // x comes second: that operand is what the minimum and maximum of x86 return for a NaN.
-  x = hn::Max(Splat(-105.0f), hn::Min(Splat(90.0f), x));
+  x = AtLeast(AtMost(x, Splat(90.0f)), Splat(-105.0f));
   const ExpParts e = SplitExp(x);
   const VI half = hn::ShiftRight<1>(e.n);  // 2^n alone may overflow where e^x does not
   const V y = hn::Mul(hn::Add(e.expm1_r, Splat(1.0f)), PowerOfTwo(half));
   return hn::Mul(y, PowerOfTwo(hn::Sub(e.n, half)));
 }
 
-// e^x - 1 for x <= 0. 2 ulp.
+// e^x - 1 for x <= 0. 1.25 ulp.
 HWY_INLINE V Expm1NonPositive(V x) {
-  x = hn::Max(Splat(-30.0f), x);
+  x = AtLeast(x, Splat(-30.0f));
   const ExpParts e = SplitExp(x);
   const V scale = PowerOfTwo(e.n);
   return hn::MulAdd(e.expm1_r, scale, hn::Sub(scale, Splat(1.0f)));
@@ -73,18 +76,18 @@ HWY_INLINE V Log1pUnit(V x) {
   return hn::MulAdd(hn::Mul(s2, t), r, s2);
 }
 
-// ln(sigmoid(x)) = min(x, 0) - log1p(e^-|x|). 4 ulp.
+// ln(sigmoid(x)) = min(x, 0) - log1p(e^-|x|). 3 ulp.
 HWY_INLINE V LogSigmoid(V x) {
-  return hn::Sub(hn::Min(x, hn::Zero(D())), Log1pUnit(Exp(hn::Neg(hn::Abs(x)))));
+  return hn::Sub(AtMost(x, hn::Zero(D())), Log1pUnit(Exp(hn::Neg(hn::Abs(x)))));
 }
 
-// 1 / (1 + e^-x). 3 ulp.
+// 1 / (1 + e^-x). 2.5 ulp.
 HWY_INLINE V Sigmoid(V x) { return hn::Div(Splat(1.0f), hn::Add(Splat(1.0f), Exp(hn::Neg(x)))); }
 
-// x sigmoid(x). 3 ulp.
+// x sigmoid(x); 0 below -88.7. 2.5 ulp above.
 HWY_INLINE V Silu(V x) { return hn::Div(x, hn::Add(Splat(1.0f), Exp(hn::Neg(x)))); }
 
-// 2 ulp.
+// 1.75 ulp.
 HWY_INLINE V Tanh(V x) {
   const V a = hn::Abs(x);
   const V t = hn::Mul(x, x);
@@ -96,7 +99,7 @@ HWY_INLINE V Tanh(V x) {
   return hn::IfThenElse(hn::Lt(a, Splat(0.55f)), small, hn::CopySign(large, x));
 }
 
-// x + x P(x^2) below 1, 1 - exp(polynomial) above. 2 ulp.
+// x + x P(x^2) below 1, 1 - exp(polynomial) above. 1.5 ulp.
 HWY_INLINE V Erf(V x) {
   const V a = hn::Abs(x);
   const V t = hn::Mul(x, x);
@@ -104,7 +107,7 @@ HWY_INLINE V Erf(V x) {
                          0.00518908724f, -0.00080168643f, 7.87587487e-05f);
   const V small = hn::MulAdd(x, p, x);
   const V l =
-      Polynomial(hn::Min(Splat(4.0f), a), -0.00032013806f, 1.13023341f, 0.631826043f, 0.110080086f,
+      Polynomial(AtMost(a, Splat(4.0f)), -0.00032013806f, 1.13023341f, 0.631826043f, 0.110080086f,
                  -0.0264211353f, 0.0047595962f, -0.00059680565f, 4.60580413e-05f, -1.6371514e-06f);
   const V large = hn::Sub(Splat(1.0f), Exp(hn::Neg(l)));
   return hn::IfThenElse(hn::Lt(a, Splat(1.0f)), small, hn::CopySign(large, x));

@@ -87,7 +87,7 @@ HWY_INLINE void RunHead(const MlstmCell& o, float* frame, size_t h) {
     lanes.Store(next, n + i);
     dot = hn::MulAdd(lanes.Load(q + i), next, dot);
   });
-  const float divisor = HWY_MAX(std::fabs(Sum(dot) * q_scale), gates.floor) + o.eps;
+  const float divisor = HWY_MAX(gates.floor, std::fabs(Sum(dot) * q_scale)) + o.eps;
 
   const Head head{q,
                   k,

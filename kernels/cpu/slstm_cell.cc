@@ -47,10 +47,10 @@ HWY_INLINE void Cell(const SlstmCell& o, float* frame, size_t channel, const flo
     float* n = frame + o.n + channel;
     float* m = frame + o.m + channel;
     const V n_old = lanes.Load(n);
-    const V lfm = hn::Add(lanes.Load(m), LogSigmoid(hn::Min(f, Splat(o.forget_cap))));
-    const V m_new = hn::IfThenElse(hn::Eq(n_old, hn::Zero(D())), i, hn::Max(i, lfm));
-    const V input = hn::Min(Exp(hn::Sub(i, m_new)), one);
-    const V forget = hn::Min(Exp(hn::Sub(lfm, m_new)), one);
+    const V lfm = hn::Add(lanes.Load(m), LogSigmoid(AtMost(f, Splat(o.forget_cap))));
+    const V m_new = hn::IfThenElse(hn::Eq(n_old, hn::Zero(D())), i, AtLeast(i, lfm));
+    const V input = AtMost(Exp(hn::Sub(i, m_new)), one);
+    const V forget = AtMost(Exp(hn::Sub(lfm, m_new)), one);
     const V c_new = hn::MulAdd(forget, lanes.Load(c), hn::Mul(input, z));
     const V n_new = hn::MulAdd(forget, n_old, input);
     lanes.Store(c_new, c);

@@ -1,0 +1,169 @@
+// Runs one op on a table and on the reference, on frames whose arrays lie at any alignment between
+// guards of NaN.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace xst::kernels {
+
+inline void PrintTo(const Kernels<float>& k, std::ostream* os) { *os << k.name; }
+
+inline std::vector<const Kernels<float>*> AllTables() {
+  std::vector<const Kernels<float>*> tables;
+  for (const char* const* name = CpuKernelNames(); *name; ++name) {
+    tables.push_back(FindCpuKernels(*name));
+  }
+  return tables;
+}
+
+// A test that runs once for each table this machine has.
+class OpTest : public testing::TestWithParam<const Kernels<float>*> {
+ protected:
+  const Kernels<float>& table() const { return *GetParam(); }
+  std::mt19937 rng{20261123};
+
+  // testing::Test has a Run of its own, which hides the one of the namespace.
+  template <class T>
+  static void Run(const Kernels<T>& kernels, const Op& op, T* frame, Range r) {
+    kernels::Run(kernels, op, frame, r);
+  }
+
+  std::vector<float> Random(size_t n, float low = -1, float high = 1) {
+    std::uniform_real_distribution<float> u(low, high);
+    std::vector<float> v(n);
+    for (float& x : v) x = u(rng);
+    return v;
+  }
+};
+
+#define XST_OP_TEST_SUITE(Suite)                                                    \
+  INSTANTIATE_TEST_SUITE_P(, Suite, testing::ValuesIn(::xst::kernels::AllTables()), \
+                           [](const auto& i) { return std::string(i.param->name); })
+
+// An array in memory that is aligned as the model's weights are.
+class Aligned {
+ public:
+  explicit Aligned(const std::vector<float>& v) : v_(v.size() + 32) {
+    while ((reinterpret_cast<uintptr_t>(v_.data() + at_) & 63) != 0) ++at_;
+    std::copy(v.begin(), v.end(), v_.begin() + at_);
+  }
+  Aligned(const Aligned&) = delete;
+  const float* data() const { return v_.data() + at_; }
+
+ private:
+  std::vector<float> v_;
+  size_t at_ = 0;
+};
+
+// w, row-major [rows][cols], as it lies in a model file.
+inline std::vector<float> Pack(const std::vector<float>& w, uint32_t rows, uint32_t cols,
+                               Layout layout) {
+  const size_t padded = RoundUp16(rows);
+  std::vector<float> packed(layout == Layout::panel ? padded * cols
+                                                    : size_t{rows} * RoundUp16(cols));
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t c = 0; c < cols; ++c) {
+      const size_t at =
+          layout == Layout::panel ? (r / 16 * cols + c) * 16 + r % 16 : r * RoundUp16(cols) + c;
+      packed[at] = w[r * cols + c];
+    }
+  }
+  return packed;
+}
+
+// A frame under construction: equal content in single and double precision.
+class Frame {
+ public:
+  explicit Frame(uint32_t misalignment = 0) : misalignment_(misalignment) { Guard(); }
+
+  // Where the array lies. All of it may be written by the op.
+  Slot Add(const std::vector<float>& v) {
+    const Slot at = static_cast<Slot>(f.size());
+    f.insert(f.end(), v.begin(), v.end());
+    written_.resize(f.size(), true);
+    Guard();
+    return at;
+  }
+  // The same for an array the op may only read.
+  Slot AddInput(const std::vector<float>& v) {
+    const Slot at = Add(v);
+    std::fill(written_.begin() + at, written_.begin() + at + static_cast<long>(v.size()), false);
+    return at;
+  }
+  // An output of n elements, NaN so far.
+  Slot AddOutput(size_t n) { return Add(std::vector<float>(n, kNaN)); }
+
+  // Runs the op on both, and on the table in every two parts too, which must give equal bits.
+  // Then every element that may be written must be within `tolerance` of the reference, relative to
+  // the larger of 1 and the reference, and nothing else may have changed.
+  void Check(const Op& op, const Kernels<float>& table, double tolerance,
+             const std::string& what = "") {
+    SCOPED_TRACE(what + " misalignment " + std::to_string(misalignment_));
+    const std::vector<float> before = f;
+    std::vector<double> d(before.begin(), before.end());
+    const uint32_t units = Units(op);
+    Run(ReferenceKernels(), op, d.data(), {0, units});
+    Run(table, op, f.data(), {0, units});
+    size_t bad = 0;
+    for (size_t i = 0; i < f.size() && bad < 5; ++i) {
+      if (!written_[i] || (std::isnan(before[i]) && std::isnan(d[i]))) {
+        if (!SameBits(f[i], before[i])) {
+          ++bad;
+          ADD_FAILURE() << "element " << i << " was overwritten with " << f[i];
+        }
+      } else if (!(std::abs(f[i] - d[i]) <= tolerance * std::max(1.0, std::abs(d[i])))) {
+        ++bad;
+        ADD_FAILURE() << "element " << i << ": expected " << d[i] << ", got " << f[i] << ", error "
+                      << f[i] - d[i];
+      }
+    }
+    const uint32_t step = units < 20 ? 1 : units / 7;
+    for (uint32_t a = 1; a < units; a += step) {
+      std::vector<float> parts = before;
+      Run(table, op, parts.data(), {a, units});
+      Run(table, op, parts.data(), {0, a});
+      ASSERT_TRUE(Same(parts)) << "units split at " << a << " of " << units;
+    }
+    f = before;
+    Run(table, op, f.data(), {0, units});
+  }
+
+  bool Same(const std::vector<float>& other) const {
+    return std::equal(f.begin(), f.end(), other.begin(), other.end(), SameBits);
+  }
+
+  std::vector<float> f;
+
+ private:
+  static constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+  static bool SameBits(float a, float b) {
+    return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b);
+  }
+
+  // NaN up to the next array, which lies `misalignment` elements off a vector.
+  void Guard() {
+    f.resize((f.size() + 16 + 15) / 16 * 16 + misalignment_, kNaN);
+    written_.resize(f.size(), false);
+  }
+
+  uint32_t misalignment_;
+  std::vector<bool> written_;
+};
+
+// Sizes up to twice the widest vector and a tail.
+inline std::vector<uint32_t> Sizes() {
+  std::vector<uint32_t> sizes;
+  for (uint32_t n = 1; n <= 37; ++n) sizes.push_back(n);
+  return sizes;
+}
+
+}  // namespace xst::kernels
