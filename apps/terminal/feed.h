@@ -1,0 +1,77 @@
+// The outputs of a running daemon, as its subscribers see them (specification stream.md section 4).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+#include <zmq.hpp>
+
+namespace xst::terminal {
+
+// Throws Error{invalid_argument} for an address no socket can connect to.
+void ConnectTo(zmq::socket_t& socket, const std::string& endpoint);
+
+// Whether somebody answers at the other end of a connecting socket. Made before the connect, on
+// the socket's thread.
+class ConnectionWatch {
+ public:
+  ConnectionWatch(zmq::context_t& context, zmq::socket_t& socket);
+  ~ConnectionWatch();
+  ConnectionWatch(const ConnectionWatch&) = delete;
+  ConnectionWatch& operator=(const ConnectionWatch&) = delete;
+
+  bool connected();
+  uint64_t losses();  // connections that ended
+
+ private:
+  void Drain();
+
+  void* watched_;
+  zmq::socket_t events_;
+  bool connected_ = false;
+  uint64_t losses_ = 0;
+};
+
+// One output record. Values that are not finite on the wire are NaN.
+struct Record {
+  std::string topic;
+  double timestamp = 0;  // seconds
+  uint64_t seq = 0, epoch = 0;
+  uint32_t quality = 0;
+  double latency_us = 0;
+  std::vector<std::pair<std::string, float>> y, x;
+
+  float Find(const std::string& output) const;  // NaN if there is none of this name
+};
+
+// False for a payload that is not such a record; nothing throws.
+bool ParseRecord(const char* payload, size_t size, Record* out);
+
+// Names of the bits of a quality (section 2), with spaces between.
+std::string QualityNames(uint32_t bits);
+
+class Feed {
+ public:
+  // Connects now or whenever the daemon comes up. `topic` is a prefix, empty for all. Throws Error.
+  Feed(const std::string& endpoint, const std::string& topic);
+
+  // Hands over what arrives within `wait` at the latest, or what is there already.
+  void Poll(std::chrono::milliseconds wait, const std::function<void(const Record&)>& take);
+
+  bool connected() { return connection_.connected(); }
+  // Whether a connection that stood has ended and no other came.
+  bool ended() { return connection_.losses() > 0 && !connection_.connected(); }
+  uint64_t malformed() const { return malformed_; }
+
+ private:
+  zmq::context_t context_;
+  zmq::socket_t socket_;
+  ConnectionWatch connection_;
+  Record record_;
+  uint64_t malformed_ = 0;
+};
+
+}  // namespace xst::terminal

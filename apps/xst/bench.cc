@@ -1,0 +1,210 @@
+// xst bench: how long a step takes here, beside the least it could take.
+#include <sched.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "apps/xst/commands.h"
+#include "sdk/bench.h"
+#include "sdk/session.h"
+
+namespace xst::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double kDefaultSeconds = 2;
+constexpr double kWarmUpSeconds = 0.2;
+constexpr size_t kInputs = 256;  // distinct steps of input, cycled through
+constexpr int kLimitPasses = 200;
+
+struct BenchArgs {
+  ModelArgs model;
+  uint32_t streams = 1;
+  uint64_t steps = 0;  // 0: about kDefaultSeconds
+  bool json = false;
+};
+
+struct Figures {
+  double p50 = 0, p99 = 0, p999 = 0, max = 0;  // microseconds per call
+  double steps_per_s = 0;
+};
+
+double Seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
+
+// Keeps this thread on the CPU it is on; without the right to, it stays unpinned.
+void PinThread() {
+  const int cpu = sched_getcpu();
+  if (cpu < 0) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  sched_setaffinity(0, sizeof(set), &set);
+}
+
+// N streams, stepped one after the other: one call.
+class Workload {
+ public:
+  Workload(const std::shared_ptr<const Model>& model, uint32_t streams)
+      : info_(model->info()), out_(info_.output_width) {
+    for (uint32_t i = 0; i < streams; ++i) sessions_.emplace_back(model);
+    std::mt19937 random(1);
+    if (info_.tokens) {
+      std::uniform_int_distribution<int64_t> id(0, info_.config.block_stack.vocab_size - 1);
+      for (size_t i = 0; i < kInputs; ++i) tokens_.push_back(id(random));
+      return;
+    }
+    std::normal_distribution<float> normal;
+    for (size_t i = 0; i < kInputs * info_.input_width; ++i) {
+      float value = normal(random);
+      if (info_.config.stream) {  // raw units
+        const auto& input = info_.config.stream->inputs[i % info_.input_width];
+        value = static_cast<float>(input.mean + input.std * value);
+      }
+      values_.push_back(value);
+    }
+  }
+
+  void Call() {
+    for (Session& session : sessions_) {
+      const Status status =
+          info_.tokens
+              ? session.step(tokens_[next_], out_)
+              : session.step(
+                    std::span(values_).subspan(next_ * info_.input_width, info_.input_width), out_);
+      if (status != Status::ok) {
+        throw Error(status, std::string("step: expected success, got: ") + Describe(status));
+      }
+      next_ = (next_ + 1) % kInputs;
+    }
+  }
+
+ private:
+  const ModelInfo& info_;
+  std::vector<Session> sessions_;
+  std::vector<float> values_, out_;
+  std::vector<int64_t> tokens_;
+  size_t next_ = 0;
+};
+
+// Runs for kWarmUpSeconds; returns the seconds one call takes.
+double WarmUp(Workload& load) {
+  uint64_t calls = 0;
+  const auto start = Clock::now();
+  do {
+    load.Call();
+    ++calls;
+  } while (Seconds(Clock::now() - start) < kWarmUpSeconds);
+  return Seconds(Clock::now() - start) / static_cast<double>(calls);
+}
+
+Figures Measure(Workload& load, uint64_t calls, uint32_t streams) {
+  std::vector<float> micros(calls);
+  const auto start = Clock::now();
+  auto before = start;
+  for (float& m : micros) {
+    load.Call();
+    const auto now = Clock::now();
+    m = std::chrono::duration<float, std::micro>(now - before).count();
+    before = now;
+  }
+  Figures f;
+  f.steps_per_s = static_cast<double>(calls) * streams / Seconds(before - start);
+  std::sort(micros.begin(), micros.end());
+  const auto quantile = [&](double q) {
+    const auto rank = static_cast<size_t>(std::ceil(q * static_cast<double>(calls)));
+    return static_cast<double>(micros[std::min<size_t>(std::max<size_t>(rank, 1), calls) - 1]);
+  };
+  f.p50 = quantile(0.5);
+  f.p99 = quantile(0.99);
+  f.p999 = quantile(0.999);
+  f.max = micros.back();
+  return f;
+}
+
+void Print(const ModelInfo& info, const Figures& f, const std::optional<double>& limit,
+           const BenchArgs& args, uint64_t calls) {
+  std::printf("%s%s%s, %u stream%s, %llu calls\n", info.device.c_str(),
+              info.isa.empty() ? "" : ", ", info.isa.c_str(), args.streams,
+              args.streams == 1 ? "" : "s", static_cast<unsigned long long>(calls));
+  std::printf("  per call   p50 %.2f us, p99 %.2f us, p99.9 %.2f us, max %.2f us\n", f.p50, f.p99,
+              f.p999, f.max);
+  std::printf("  rate       %.0f stream steps/s\n", f.steps_per_s);
+  std::printf("  memory     %.1f kB of weights, %.1f kB of state a stream\n",
+              static_cast<double>(info.weight_bytes) / 1e3,
+              static_cast<double>(info.state_bytes) / 1e3);
+  if (limit) {
+    std::printf("  limit      %.2f us to read weights and update state: p50 is %.2f times that\n",
+                *limit, f.p50 / *limit);
+  } else {
+    std::printf("  limit      none defined for this device and number of streams\n");
+  }
+}
+
+void PrintJson(const ModelInfo& info, const Figures& f, const std::optional<double>& limit) {
+  const nlohmann::ordered_json json = {
+      {"isa", info.isa},
+      {"device", info.device},
+      {"p50_us", f.p50},
+      {"p99_us", f.p99},
+      {"p999_us", f.p999},
+      {"max_us", f.max},
+      {"stream_steps_per_s", f.steps_per_s},
+      {"weight_bytes", info.weight_bytes},
+      {"state_bytes", info.state_bytes},
+      {"limit_us", limit ? nlohmann::ordered_json(*limit) : nullptr},
+      {"limit_ratio", limit ? nlohmann::ordered_json(f.p50 / *limit) : nullptr}};
+  std::printf("%s\n", json.dump().c_str());
+}
+
+// What one stream on one thread cannot go below; nothing for other arrangements.
+std::optional<double> Limit(const Model& model, const BenchArgs& args) {
+  if (args.streams != 1 || model.info().device != "cpu") return std::nullopt;
+  const double micros = LimitMicros(model, kLimitPasses);
+  return std::isnan(micros) ? std::nullopt : std::optional(micros);
+}
+
+void Bench(const BenchArgs& args) {
+  PinThread();
+  const auto model = OpenModel(args.model);
+  const ModelInfo& info = model->info();
+  Workload load(model, args.streams);
+  const double call = WarmUp(load);
+  const uint64_t calls =
+      args.steps
+          ? args.steps
+          : std::clamp<uint64_t>(static_cast<uint64_t>(kDefaultSeconds / call), 20, 2'000'000);
+  const Figures figures = Measure(load, calls, args.streams);
+  const std::optional<double> limit = Limit(*model, args);
+  if (args.json) {
+    PrintJson(info, figures, limit);
+  } else {
+    Print(info, figures, limit, args, calls);
+  }
+}
+
+}  // namespace
+
+void AddBench(CLI::App* app) {
+  auto args = std::make_shared<BenchArgs>();
+  CLI::App* command = app->add_subcommand(
+      "bench", "Time the step on seeded random input, beside the limit memory sets");
+  AddModelArgs(command, &args->model, true);
+  command->add_option("--streams", args->streams, "streams stepped one after the other in a call")
+      ->check(CLI::Range(1, 65536))
+      ->type_name("N");
+  command->add_option("--steps", args->steps, "calls to time (default: as many as take 2 seconds)")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 32))
+      ->type_name("N");
+  command->add_flag("--json", args->json, "one JSON object");
+  command->callback([args] { Bench(*args); });
+}
+
+}  // namespace xst::cli
