@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "formats/checkpoint.h"
 #include "formats/config.h"
 #include "sdk/stream/sample.h"
 
@@ -16,13 +17,7 @@ struct ClockConfig {
   formats::GapThen then = formats::GapThen::reset;
 };
 
-// The last accepted sample; part of a checkpoint.
-struct ClockState {
-  bool started = false;
-  bool has_t = false, has_seq = false;  // it carried a source time, a sequence number
-  double t = 0;
-  uint64_t seq = 0;
-};
+using formats::ClockState;
 
 // What to do with a sample, in this order.
 struct ClockAction {

@@ -200,7 +200,7 @@ void Stream::RequestCheckpoint() noexcept {
   if (bell_) bell_->Ring();
 }
 
-const Checkpoint* Stream::FetchCheckpoint() noexcept {
+Checkpoint* Stream::FetchCheckpoint() noexcept {
   if (request_.load(std::memory_order_acquire) != Request::ready) return nullptr;
   if (count_.published.load(std::memory_order_acquire) < checkpoint_outputs_) return nullptr;
   return &checkpoint_;

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "formats/checkpoint.h"
 #include "sdk/model.h"
 #include "sdk/session.h"
 #include "sdk/stream/clock.h"
@@ -46,13 +47,7 @@ struct StreamOptions {
                          // goes)
 };
 
-// The whole position of a stream between two samples: with it, a stream goes on where it was.
-struct Checkpoint {
-  uint64_t epoch = 0, seq = 0;  // of the next output
-  uint64_t position = 0;        // SampleHead::position of the last sample
-  ClockState clock;
-  std::vector<std::byte> session;  // Session::save()
-};
+using formats::Checkpoint;
 
 // Counts since construction. Read from any thread, each value on its own.
 struct StreamCounts {
@@ -107,7 +102,7 @@ class Stream {
   // once it is there and all outputs before it are published, else null; it stays valid until the
   // next request.
   void RequestCheckpoint() noexcept;
-  const Checkpoint* FetchCheckpoint() noexcept;
+  Checkpoint* FetchCheckpoint() noexcept;
 
   bool idle() const noexcept;       // every offered sample is stepped
   bool published() const noexcept;  // every output was handed to the sink

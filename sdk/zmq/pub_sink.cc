@@ -26,6 +26,7 @@ void PubSink::Write(const stream::Stream& stream, const stream::OutputHead& head
   record.epoch = head.epoch;
   record.quality = head.quality;
   record.latency_us = static_cast<double>(head.latency_ns) * 1e-3;
+  record.gap_s = head.gap_s;
   record.y = y;
   record.x = x;
   payload_.clear();

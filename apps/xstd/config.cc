@@ -1,0 +1,164 @@
+#include "apps/xstd/config.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <utility>
+
+#include "formats/config_reader.h"
+#include "formats/status.h"
+
+namespace xstd {
+namespace {
+
+using xst::Error;
+using xst::Status;
+using xst::formats::ConfigSource;
+using xst::formats::FailAt;
+using xst::formats::MapReader;
+using xst::formats::YamlNode;
+
+constexpr size_t kMaxBytes = 1 << 20;
+constexpr uint32_t kMaxQueue = 1 << 20, kMaxStreams = 4096;
+
+struct File {
+  const ConfigSource& source;
+  std::string folder;
+
+  std::string Path(const std::string& path) const {
+    return (std::filesystem::path(folder) / path).lexically_normal().string();
+  }
+};
+
+// A string that must be there.
+std::string Text(MapReader* map, const char* key) {
+  const YamlNode& node = map->Require(key);
+  if (!node.IsString() || node.text.empty()) map->Fail(node, key, "a string", node.Describe());
+  return node.text;
+}
+
+std::string Name(MapReader* map) {
+  constexpr std::string_view kLetters =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+  const YamlNode& node = map->Require("name");
+  const std::string& name = node.text;  // `name: 7` is as good as any
+  if (node.kind != YamlNode::Kind::scalar || name.empty() || name.size() > 64 ||
+      name.find_first_not_of(kLetters) != std::string::npos) {
+    map->Fail(node, "name", "1 to 64 of the characters A-Z a-z 0-9 _ . -", node.Describe());
+  }
+  return name;
+}
+
+SourceConfig ReadSource(const File& file, const YamlNode& node) {
+  using Type = SourceConfig::Type;
+  MapReader map(file.source, node, "source");
+  SourceConfig source;
+  map.Require("type");
+  uint32_t type = 0;
+  map.Choice("type", {"replay", "pull", "sub", "stdin"}, &type);
+  source.type = static_cast<Type>(type);
+  if (source.type == Type::replay) {
+    source.file = file.Path(Text(&map, "file"));
+    if (map.Number("speed", &source.speed) && source.speed < 0) {
+      const YamlNode& speed = map.Require("speed");
+      map.Fail(speed, "speed", "a number of at least 0", speed.Describe());
+    }
+  } else if (source.type != Type::stdin_lines) {
+    source.endpoint = Text(&map, "endpoint");
+    if (source.type == Type::sub) map.String("topic", &source.topic);
+  }
+  map.Finish();
+  return source;
+}
+
+StreamConfig ReadStream(const File& file, const YamlNode& node, const std::string& path) {
+  MapReader map(file.source, node, path);
+  StreamConfig stream;
+  stream.name = Name(&map);
+  stream.model = file.Path(Text(&map, "model"));
+  stream.source = ReadSource(file, map.Require("source"));
+  map.Integer("queue", 2, kMaxQueue, &stream.queue);
+  uint32_t on_full = stream.source.type == SourceConfig::Type::sub ? 1 : 0;
+  map.Choice("on_full", {"block", "drop_oldest"}, &on_full);
+  stream.on_full = static_cast<xst::stream::OnFull>(on_full);
+  std::string device;
+  if (map.String("device", &device)) {
+    xst::Fault fault;
+    if (xst::Device::Parse(device, &stream.device, &fault) != Status::ok) {
+      FailAt(file.source.name, map.Require("device"), path + "." + fault.message);
+    }
+  }
+  map.Finish();
+  return stream;
+}
+
+std::vector<StreamConfig> ReadStreams(const File& file, MapReader* root) {
+  const YamlNode& list = root->Require("streams");
+  if (list.kind != YamlNode::Kind::sequence || list.items.empty() ||
+      list.items.size() > kMaxStreams) {
+    root->Fail(list, "streams", "a list of 1 to " + std::to_string(kMaxStreams) + " streams",
+               list.Describe());
+  }
+  std::vector<StreamConfig> streams;
+  bool has_stdin = false;
+  for (const YamlNode& item : list.items) {
+    const std::string path = "streams[" + std::to_string(streams.size()) + "]";
+    StreamConfig stream = ReadStream(file, item, path);
+    const bool taken = std::any_of(streams.begin(), streams.end(),
+                                   [&](const StreamConfig& s) { return s.name == stream.name; });
+    if (taken) {
+      FailAt(file.source.name, item,
+             path + ".name: expected one of its own, got \"" + stream.name + "\" again");
+    }
+    const bool is_stdin = stream.source.type == SourceConfig::Type::stdin_lines;
+    if (is_stdin && has_stdin) {
+      FailAt(file.source.name, item, path + ".source: expected one stdin in all, got a second");
+    }
+    has_stdin |= is_stdin;
+    streams.push_back(std::move(stream));
+  }
+  return streams;
+}
+
+}  // namespace
+
+DaemonConfig ParseConfig(const std::string& text, const std::string& name,
+                         const std::string& folder) {
+  std::vector<std::string> remarks;
+  const ConfigSource source{name, &remarks};
+  const File file{source, folder};
+  const YamlNode node = xst::formats::ParseYaml(text, name);
+  MapReader root(source, node, "");
+  DaemonConfig config;
+  if (auto publish = root.Map("publish", false)) {
+    uint32_t encoding = 0;
+    publish->String("endpoint", &config.publish_endpoint);
+    publish->Choice("encoding", {"json"}, &encoding);
+    publish->Finish();
+  }
+  if (auto http = root.Map("http", false)) {
+    Text(&*http, "endpoint");
+    http->Finish();
+    config.has_http = true;
+  }
+  if (root.String("state_dir", &config.state_dir)) config.state_dir = file.Path(config.state_dir);
+  config.streams = ReadStreams(file, &root);
+  root.Finish();
+  if (!remarks.empty()) throw Error(Status::invalid_config, remarks.front());
+  return config;
+}
+
+DaemonConfig ReadConfig(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    throw Error(Status::io_error, path + ": expected a configuration file, got a folder");
+  }
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw Error(Status::not_found, path + ": expected a configuration file, got none");
+  std::string text(kMaxBytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(file.gcount()));
+  return ParseConfig(text, path, std::filesystem::path(path).parent_path().string());
+}
+
+}  // namespace xstd

@@ -1,0 +1,64 @@
+// Models, streams, sources and the publisher of one configuration, from start to clean stop.
+#pragma once
+
+#include <atomic>
+#include <csignal>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "apps/xstd/config.h"
+#include "apps/xstd/state_dir.h"
+#include "sdk/model.h"
+#include "sdk/stream/loop.h"
+#include "sdk/zmq/pub_sink.h"
+
+namespace xstd {
+
+struct DaemonOptions {
+  double snapshot_every_s = 10;
+  double wait_subscriber_s = 0;  // sources start with the first subscriber, or after so long
+  std::string summary;           // JSON file written at the end; empty: none
+};
+
+// Opens every model and recording of the configuration, binds nothing and writes nothing. Throws
+// xst::Error.
+void CheckModels(const DaemonConfig& config);
+
+class Daemon {
+ public:
+  // Opens models, restores streams, binds sockets. Throws xst::Error.
+  Daemon(const DaemonConfig& config, const DaemonOptions& options);
+  ~Daemon();
+
+  // Runs until every source has ended or one of `signals` (blocked in all threads) arrives; then
+  // stops the sources, steps and publishes what they gave, and keeps the final state. Returns the
+  // exit status: 1 if a source failed.
+  int Run(const sigset_t& signals);
+
+ private:
+  struct Feed;  // a stream and its source
+
+  void Restore(Feed* feed);
+  void StartSources();
+  bool WaitForSubscriber(const sigset_t& signals);
+  void Tick();
+  void Report(Feed* feed);
+  void Keep(Feed* feed);
+  bool Write(Feed* feed, xst::stream::Checkpoint* checkpoint);
+  void Drain();
+  void WriteSummary() const;
+  bool AllEnded() const;
+
+  const DaemonConfig config_;
+  const DaemonOptions options_;
+  zmq::context_t context_;
+  std::unique_ptr<StateDir> state_;
+  std::vector<std::unique_ptr<Feed>> feeds_;
+  std::unique_ptr<xst::zeromq::PubSink> sink_;
+  std::unique_ptr<xst::stream::Loop> loop_;
+  std::unique_ptr<xst::stream::Publisher> publisher_;
+};
+
+}  // namespace xstd
