@@ -19,6 +19,7 @@ inline constexpr uint32_t kMaxVocab = 1u << 24;  // token ids are exact as f32
 inline constexpr uint32_t kMaxKernel = 1024;     // convolution taps
 inline constexpr uint32_t kMaxChannels = 4096;   // inputs, outputs
 inline constexpr uint32_t kMaxHorizon = 1u << 20;
+inline constexpr uint64_t kMaxStateValues = 1ull << 28;  // of one stream, rows padded to 16
 
 struct MlstmConfig {
   uint32_t heads = 4;
@@ -97,5 +98,9 @@ struct ModelConfig {
   BlockStackConfig block_stack;
   std::optional<StreamConfig> stream;
 };
+
+// Values a step takes and gives; 1 and vocab_size for an lm (token in, logits out).
+uint32_t InputWidth(const ModelConfig& config);
+uint32_t OutputWidth(const ModelConfig& config);
 
 }  // namespace xst::formats

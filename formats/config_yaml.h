@@ -9,12 +9,20 @@
 
 namespace xst::formats {
 
+// What the text means, and what only packing needs.
+struct ParsedConfig {
+  ModelConfig config;
+  std::string slstm_backend = "cuda";  // "vanilla" or "cuda": the layout that the YAML claims
+};
+
 // Parses a conformance-style file (`model:` and `config:` keys), or a bare nested config
 // (`vocab_size`: lm, else block_stack), each optionally with `stream:`. Resolves defaults and
 // derived sizes and validates. Unknown or mistyped fields, anchors, aliases, tags, more than 1 MiB:
 // Error{invalid_config} naming `name`, line and column. Fields without effect are appended to
-// `remarks`.
+// `remarks` (may be null). encoder_bias and head_bias stay false: the tensors decide them.
 ModelConfig ParseConfig(std::string_view text, const std::string& name,
                         std::vector<std::string>* remarks);
+ParsedConfig ParseConfigForPacking(std::string_view text, const std::string& name,
+                                   std::vector<std::string>* remarks);
 
 }  // namespace xst::formats

@@ -135,10 +135,17 @@ std::vector<TensorSpec> Manifest(const ModelConfig& config) {
   const BlockStackConfig& c = config.block_stack;
   const uint64_t d = c.embedding_dim;
   const bool lm = config.family == Family::lm;
-  const std::string stack = lm ? "xlstm_block_stack." : "";
+  const std::string stack = lm ? "xlstm_block_stack." : config.stream ? kBackbone : "";
 
   if (lm) {
-    b.Dense("embedding", c.vocab_size, d, {{"token_embedding.weight", {c.vocab_size, d}}});
+    // A gather table; tied, it is also the head's matrix. Embeddings are always rounded.
+    const bool panels = c.tie_weights && c.vocab_size >= kMinPanelRows;
+    b.Add({"embedding",
+           c.vocab_size,
+           d,
+           panels ? Layout::panel : Layout::rows,
+           true,
+           {{"token_embedding.weight", {c.vocab_size, d}}}});
   } else if (config.stream && config.stream->encoder) {
     const uint64_t n = config.stream->inputs.size();
     b.Dense("encoder", d, n, {{"encoder.weight", {d, n}}});

@@ -24,11 +24,15 @@ enum class Placement : uint8_t {
 };
 // sLSTM row order: channel c, gate g in i, f, z, o is row (c / 16) * 64 + g * 16 + c % 16.
 
+// Prefix of the stack's tensors in a checkpoint with an encoder and a head around it; the packer
+// also takes one without the prefix.
+inline constexpr char kBackbone[] = "backbone.";
+
 struct Source {
   std::string name;             // official state-dict name
   std::vector<uint64_t> shape;  // expected; for `recurrent` the vanilla shape [heads][4 dim][dim]
   Placement placement = Placement::rows;
-  uint32_t offset = 0;  // first row (rows); gate index (gate_rows)
+  uint32_t offset = 0;  // first row, in a vector first element (rows); gate index (gate_rows)
 };
 
 struct TensorSpec {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,15 +18,16 @@ class Safetensors {
     uint64_t offset = 0, length = 0;  // in the file
   };
 
-  // Maps the file read-only; throws Error for anything that is not a valid file.
+  // Opens the file and reads its header; throws Error for anything that is not a valid file.
   explicit Safetensors(const std::string& path);
   ~Safetensors();
   Safetensors(const Safetensors&) = delete;
   Safetensors& operator=(const Safetensors&) = delete;
 
   const std::vector<Entry>& entries() const;
-  const Entry* find(const std::string& name) const;   // null if absent
-  std::vector<float> read(const Entry& entry) const;  // all elements as f32
+  const Entry* find(const std::string& name) const;  // null if absent
+  // All elements as f32. Error{tensor_mismatch} for a type that is none of the four.
+  std::vector<float> read(const Entry& entry) const;
 
  private:
   struct Impl;
@@ -37,7 +39,13 @@ struct NamedTensor {
   std::vector<uint64_t> shape;
   std::vector<float> values;
 };
-// Writes f32 tensors atomically.
+struct TensorHeader {
+  std::string name;
+  std::vector<uint64_t> shape;
+};
+// Writes f32 tensors atomically, one at a time: `values(i)` is called once per header, in order.
+void WriteSafetensors(const std::string& path, const std::vector<TensorHeader>& headers,
+                      const std::function<std::vector<float>(size_t)>& values);
 void WriteSafetensors(const std::string& path, const std::vector<NamedTensor>& tensors);
 
 }  // namespace xst::formats

@@ -29,6 +29,7 @@ struct OutputRecord {
   uint64_t seq = 0, epoch = 0;
   uint32_t quality = 0;  // bits of spec stream.md section 2
   double latency_us = 0;
+  double gap_s = 0;  // length of the gap before this sample; written only where there was one
   std::span<const float> y, x;
 };
 

@@ -1,0 +1,176 @@
+#include "formats/safetensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "formats/output_file.h"
+#include "formats/safetensors_header.h"
+#include "formats/status.h"
+
+namespace xst::formats {
+namespace {
+
+constexpr uint64_t kMaxHeader = 100'000'000;
+constexpr size_t kChunk = size_t{1} << 20;
+
+float FromF16(uint16_t bits) {
+  const uint32_t sign = uint32_t{bits} >> 15 << 31, exponent = bits >> 10 & 31;
+  const uint32_t mantissa = bits & 1023;
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000 | mantissa << 13);
+  if (exponent > 0) return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
+  const float small = std::ldexp(static_cast<float>(mantissa), -24);
+  return sign ? -small : small;
+}
+
+template <class T>
+T Load(const char* from) {
+  T value;
+  memcpy(&value, from, sizeof value);
+  return value;
+}
+
+float Convert(const char* from, const std::string& dtype) {
+  if (dtype == "F32") return Load<float>(from);
+  if (dtype == "F16") return FromF16(Load<uint16_t>(from));
+  if (dtype == "BF16") return std::bit_cast<float>(uint32_t{Load<uint16_t>(from)} << 16);
+  return static_cast<float>(Load<double>(from));
+}
+
+}  // namespace
+
+struct Safetensors::Impl {
+  std::string path;
+  int fd = -1;
+  std::vector<Entry> entries;
+  std::unordered_map<std::string, size_t> index;
+
+  ~Impl() {
+    if (fd >= 0) close(fd);
+  }
+
+  void Read(uint64_t offset, char* to, size_t size) const {
+    while (size > 0) {
+      const ssize_t n = pread(fd, to, size, static_cast<off_t>(offset));
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) {
+        throw Error(n < 0 ? Status::io_error : Status::truncated,
+                    path + ": expected " + std::to_string(size) + " more bytes, got " +
+                        (n < 0 ? strerror(errno) : "the end of the file"));
+      }
+      to += n;
+      offset += static_cast<uint64_t>(n);
+      size -= static_cast<size_t>(n);
+    }
+  }
+};
+
+Safetensors::Safetensors(const std::string& path) : impl_(std::make_unique<Impl>()) {
+  impl_->path = path;
+  impl_->fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (impl_->fd < 0) {
+    throw Error(errno == ENOENT ? Status::not_found : Status::io_error,
+                path + ": expected a safetensors file, got " + strerror(errno));
+  }
+  struct stat info;
+  if (fstat(impl_->fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    throw Error(Status::io_error, path + ": expected a regular file, got something else");
+  }
+  const auto file_bytes = static_cast<uint64_t>(info.st_size);
+  char head[8];
+  if (file_bytes < sizeof head) {
+    throw Error(Status::truncated, path + ": expected a safetensors file, got " +
+                                       std::to_string(file_bytes) + " bytes");
+  }
+  impl_->Read(0, head, sizeof head);
+  const auto length = Load<uint64_t>(head);
+  if (length > kMaxHeader || length > file_bytes - sizeof head) {
+    throw Error(Status::corrupt, path + ": header: expected at most " +
+                                     std::to_string(std::min(kMaxHeader, file_bytes - 8)) +
+                                     " bytes, got " + std::to_string(length));
+  }
+  std::string header(length, '\0');
+  impl_->Read(sizeof head, header.data(), length);
+  impl_->entries = ParseSafetensorsHeader(header, sizeof head + length, file_bytes, path);
+  for (size_t i = 0; i < impl_->entries.size(); ++i) impl_->index[impl_->entries[i].name] = i;
+}
+
+Safetensors::~Safetensors() = default;
+
+const std::vector<Safetensors::Entry>& Safetensors::entries() const { return impl_->entries; }
+
+const Safetensors::Entry* Safetensors::find(const std::string& name) const {
+  const auto found = impl_->index.find(name);
+  return found == impl_->index.end() ? nullptr : &impl_->entries[found->second];
+}
+
+std::vector<float> Safetensors::read(const Entry& entry) const {
+  const std::string& dtype = entry.dtype;
+  if (dtype != "F32" && dtype != "F16" && dtype != "BF16" && dtype != "F64") {
+    throw Error(Status::tensor_mismatch, impl_->path + ": tensor " + entry.name +
+                                             ": expected F32, F16, BF16 or F64, got " + dtype);
+  }
+  const uint64_t size = SafetensorsElementSize(dtype);
+  std::vector<float> values(entry.length / size);
+  if (dtype == "F32") {
+    impl_->Read(entry.offset, reinterpret_cast<char*>(values.data()), entry.length);
+    return values;
+  }
+  std::vector<char> chunk(std::min<uint64_t>(kChunk, entry.length));
+  for (uint64_t at = 0; at < entry.length; at += chunk.size()) {
+    const size_t bytes = std::min<uint64_t>(chunk.size(), entry.length - at);
+    impl_->Read(entry.offset + at, chunk.data(), bytes);
+    for (size_t i = 0; i < bytes / size; ++i) {
+      values[at / size + i] = Convert(chunk.data() + i * size, dtype);
+    }
+  }
+  return values;
+}
+
+void WriteSafetensors(const std::string& path, const std::vector<TensorHeader>& headers,
+                      const std::function<std::vector<float>(size_t)>& values) {
+  auto header = nlohmann::ordered_json::object();
+  uint64_t offset = 0;
+  for (const TensorHeader& tensor : headers) {
+    uint64_t bytes = sizeof(float);
+    for (const uint64_t axis : tensor.shape) bytes *= axis;
+    header[tensor.name] = {
+        {"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
+    offset += bytes;
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  const uint64_t length = text.size();
+
+  OutputFile file(path);
+  file.Write(&length, sizeof length);
+  file.Write(text.data(), text.size());
+  for (size_t i = 0; i < headers.size(); ++i) {
+    const std::vector<float> tensor = values(i);
+    uint64_t expected = 1;
+    for (const uint64_t axis : headers[i].shape) expected *= axis;
+    if (tensor.size() != expected) {
+      throw Error(Status::shape_mismatch, "tensor " + headers[i].name + ": expected " +
+                                              std::to_string(expected) + " values, got " +
+                                              std::to_string(tensor.size()));
+    }
+    file.Write(tensor.data(), tensor.size() * sizeof(float));
+  }
+  file.Commit();
+}
+
+void WriteSafetensors(const std::string& path, const std::vector<NamedTensor>& tensors) {
+  std::vector<TensorHeader> headers;
+  for (const NamedTensor& tensor : tensors) headers.push_back({tensor.name, tensor.shape});
+  WriteSafetensors(path, headers, [&](size_t i) { return tensors[i].values; });
+}
+
+}  // namespace xst::formats
