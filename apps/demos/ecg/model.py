@@ -98,8 +98,8 @@ class EcgModel(nn.Module):
         self.config = config
         slstm = dict(config["slstm_block"]["slstm"], backend=slstm_backend, dtype="float32")
         official = dict(config, dropout=dropout, slstm_block=dict(config["slstm_block"], slstm=slstm))
-        self.stack = xLSTMBlockStack(from_dict(xLSTMBlockStackConfig, official, config=Config(strict=True)))
-        for block in self.stack.blocks:
+        self.backbone = xLSTMBlockStack(from_dict(xLSTMBlockStackConfig, official, config=Config(strict=True)))
+        for block in self.backbone.blocks:
             if hasattr(block.xlstm, "mlstm_cell"):
                 block.xlstm.mlstm_cell.backend_fn = mlstm_chunkwise
         dim = config["embedding_dim"]
@@ -108,17 +108,16 @@ class EcgModel(nn.Module):
 
     def forward(self, z):
         """z [B, T] normalised samples; returns the head's rows [B, T, R]."""
-        return self.head(self.stack(self.encoder(z[..., None])))
+        return self.head(self.backbone(self.encoder(z[..., None])))
 
     def official_state_dict(self):
-        """Tensors under the names of the package, the sLSTM in the layout of its vanilla backend."""
-        tensors = {f"{part}.{k}": v for part in ("encoder", "head")
-                   for k, v in getattr(self, part).state_dict().items()}
-        tensors.update(self.stack.state_dict())
-        for i, block in enumerate(self.stack.blocks):
+        """Tensors under the names of the package (the stack behind `backbone.`), the sLSTM in the
+        layout of its vanilla backend."""
+        tensors = self.state_dict()
+        for i, block in enumerate(self.backbone.blocks):
             cell = getattr(block.xlstm, "slstm_cell", None)
             if cell is not None and cell.config.backend == "cuda":
-                name = f"blocks.{i}.xlstm.slstm_cell."
+                name = f"backbone.blocks.{i}.xlstm.slstm_cell."
                 heads, dim = cell.config.num_heads, cell.config.head_dim
                 r = tensors[name + "_recurrent_kernel_"].reshape(heads, dim, 4, dim)
                 tensors[name + "_recurrent_kernel_"] = r.permute(0, 2, 3, 1).reshape(heads, 4 * dim, dim)
@@ -139,10 +138,7 @@ def load(folder):
     folder = pathlib.Path(folder)
     description = yaml.safe_load((folder / "config.yaml").read_text())
     model = EcgModel(description["config"])
-    tensors = load_file(folder / "weights.safetensors")
-    for part in ("encoder", "head"):
-        getattr(model, part).load_state_dict({k: tensors.pop(f"{part}.{k}") for k in ("weight", "bias")})
-    model.stack.load_state_dict(tensors)
+    model.load_state_dict(load_file(folder / "weights.safetensors"))
     return model.eval(), description["stream"]
 
 
@@ -168,6 +164,6 @@ def step_through(model, x, stream):
     z = torch.tensor((x - entry["mean"]) / entry["std"], dtype=torch.float32)
     rows, state = np.empty((len(x), model.head.out_features), np.float32), None
     for t in range(len(x)):
-        y, state = model.stack.step(model.encoder(z[t].view(1, 1, 1)), state)
+        y, state = model.backbone.step(model.encoder(z[t].view(1, 1, 1)), state)
         rows[t] = model.head(y)[0, 0].numpy()
     return rows

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the ECG model on the first four minutes of ecg.csv; the last minute is never read.
 
-    train.py --out model                      the committed model (on a GPU: minutes)
+    train.py --out model                      the committed recipe (on a GPU: minutes)
     train.py --train-to 200 --out DIR         keeps 200 to 240 s for validation and reports on it
     train.py --predict OUT.npy --out model    no training: the outputs of a saved model for the whole
                                               recording, by the package's float32 step
@@ -135,7 +135,7 @@ def train(args, x, beats_s, check=None):
         model.head.bias.zero_()
         model.head.bias[1:6:2] = torch.log(SCALE).to(device)
         model.head.bias[-1] = -3.0
-    average = copy.deepcopy(model).eval()
+    average = copy.deepcopy(model).eval()  # exponential moving average of the weights
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": args.weight_decay},
@@ -175,7 +175,7 @@ def main():
     add("--predict", type=pathlib.Path)
     add("--train-to", type=float, default=240.0, help="train on [0, this) seconds")
     add("--seed", type=int, default=0)
-    add("--steps", type=int, default=6000)
+    add("--steps", type=int, default=2700)
     add("--max-seconds", type=float, default=math.inf, help="shortens the schedule to end by then")
     add("--batch", type=int, default=32)
     add("--window", type=int, default=768, help="samples")
@@ -220,7 +220,8 @@ def main():
     model.save(args.out, stream)
     (args.out / "beats.yaml").write_text(yaml.safe_dump(rule, sort_keys=False))
     arguments = {k: str(v) for k, v in vars(args).items() if k not in ("out", "predict")}
-    (args.out / "training.json").write_text(json.dumps({"arguments": arguments, part: result}, indent=1, default=float) + "\n")
+    record = json.dumps({"arguments": arguments, part: result}, indent=1, default=float)
+    (args.out / "training.json").write_text(record + "\n")
 
 
 if __name__ == "__main__":
