@@ -201,7 +201,7 @@ std::string YamlNode::Describe() const {
     case Kind::null:
       return "null";
     case Kind::sequence:
-      return "a list";
+      return items.empty() ? "an empty list" : "a list";
     case Kind::map:
       return "a map";
     case Kind::scalar:
