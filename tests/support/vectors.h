@@ -1,0 +1,49 @@
+// Conformance cases as the tests use them: packed once a process, opened on any device or
+// instruction set.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "sdk/session.h"
+
+namespace xst::test {
+
+struct Case {
+  std::string name;  // "block_stack/readme_config"
+  uint64_t steps = 0, columns = 1;
+  size_t in_width = 0, out_width = 0;  // of one column
+  bool tokens = false;
+  std::vector<float> input;          // [steps][columns][in_width]
+  std::vector<int64_t> token_input;  // [steps][columns]
+  std::vector<float> expected, official,
+      forward;  // [steps][columns][out_width]; forward may be empty
+
+  // The rule of the vectors: 4 times the official float32 error, at least 2e-6 of the largest
+  // output.
+  double Tolerance() const;
+  double ForwardTolerance() const;  // also the official forward's own distance
+};
+
+// Names of every case below XST_TEST_DATA, sorted.
+std::vector<std::string> CaseNames();
+Case LoadCase(const std::string& name);
+
+// The packed file of a case (made on first use, removed at exit).
+std::string PackedCase(const std::string& name);
+std::shared_ptr<const Model> OpenCase(const std::string& name, const std::string& isa = "",
+                                      const std::string& device = "cpu");
+
+// One column of a case through `session`, steps [begin, end): [end - begin][out_width].
+std::vector<float> StepColumn(Session& session, const Case& c, uint64_t column, uint64_t begin,
+                              uint64_t end);
+// The same in one call of forward().
+std::vector<float> ForwardColumn(Session& session, const Case& c, uint64_t column);
+
+// max |got - want| of one column; infinite where only one is NaN.
+double ColumnError(const Case& c, uint64_t column, const std::vector<float>& got,
+                   const std::vector<float>& want);
+
+}  // namespace xst::test

@@ -1,0 +1,170 @@
+// Session::step allocates nothing, takes no lock, makes no system call and causes no page fault.
+#include <dlfcn.h>
+#include <errno.h>
+#include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstdlib>
+
+#include "tests/support/vectors.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define XST_SANITIZED 1
+#endif
+
+namespace {
+std::atomic<uint64_t> allocations{0}, locks{0};
+}
+
+#ifndef XST_SANITIZED
+// The program's own definitions win over libc's: every allocation and lock of the process is
+// counted.
+extern "C" {
+void* __libc_malloc(size_t);
+void* __libc_calloc(size_t, size_t);
+void* __libc_realloc(void*, size_t);
+void __libc_free(void*);
+
+void* malloc(size_t n) {
+  ++allocations;
+  return __libc_malloc(n);
+}
+void* calloc(size_t n, size_t size) {
+  ++allocations;
+  return __libc_calloc(n, size);
+}
+void* realloc(void* p, size_t n) {
+  ++allocations;
+  return __libc_realloc(p, n);
+}
+void free(void* p) {
+  if (p) ++allocations;
+  __libc_free(p);
+}
+int pthread_mutex_lock(pthread_mutex_t* m) {
+  ++locks;
+  static auto* const libc =
+      reinterpret_cast<int (*)(pthread_mutex_t*)>(dlsym(RTLD_NEXT, "pthread_mutex_lock"));
+  return libc(m);
+}
+}
+#endif
+
+namespace xst {
+namespace {
+
+// From here on any system call but exit_group kills the process.
+bool ForbidSystemCalls() {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+  };
+  const sock_fprog filter{4, program};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+// Steps that see finite, missing and extreme values.
+void StepMany(Session& session, int count) {
+  const ModelInfo& info = session.model()->info();
+  static float in[256], out[256];
+  for (int t = 0; t < count; ++t) {
+    if (info.tokens) {
+      session.step(t % info.config.block_stack.vocab_size, {out, info.output_width});
+      continue;
+    }
+    for (uint32_t i = 0; i < info.input_width; ++i) {
+      in[i] = t % 7 == 3 ? NAN : (t % 11 == 5 ? 1e30f : static_cast<float>((t * 31 + i) % 17) - 8);
+    }
+    session.step({in, info.input_width}, {out, info.output_width});
+  }
+}
+
+class RealTime : public testing::TestWithParam<std::string> {};
+
+TEST_P(RealTime, AllocatesAndLocksNothing) {
+#ifdef XST_SANITIZED
+  GTEST_SKIP() << "the sanitizer owns malloc";
+#else
+  const auto model = test::OpenCase(GetParam());
+  Session session(model);
+  std::vector<std::byte> snapshot(model->info().snapshot_bytes);
+  const uint64_t allocated = allocations, locked = locks;
+  StepMany(session, 1000);
+  session.save(snapshot);
+  session.reset();
+  EXPECT_EQ(allocations, allocated);
+  EXPECT_EQ(locks, locked);
+  // The hooks themselves work.
+  void* volatile used = std::malloc(1);
+  std::free(used);
+  pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+  pthread_mutex_lock(&mutex);
+  pthread_mutex_unlock(&mutex);
+  EXPECT_GT(allocations, allocated);
+  EXPECT_GT(locks, locked);
+#endif
+}
+
+TEST_P(RealTime, MakesNoSystemCall) {
+  const auto model = test::OpenCase(GetParam());
+  Session session(model);
+  const auto run = [&](bool misbehave) {
+    const pid_t child = fork();
+    if (child == 0) {
+      if (!ForbidSystemCalls()) _exit(77);
+      StepMany(session, 1000);
+      session.reset();
+      if (misbehave) syscall(SYS_getppid);
+      syscall(SYS_exit_group, 0);
+    }
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
+  };
+  const int status = run(false);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) GTEST_SKIP() << "no seccomp here";
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
+  EXPECT_TRUE(WIFSIGNALED(run(true)));  // the trap itself works
+}
+
+TEST_P(RealTime, CausesNoPageFault) {
+#ifdef XST_SANITIZED
+  GTEST_SKIP() << "the sanitizer's shadow faults";
+#else
+  Session session(test::OpenCase(GetParam()));
+  StepMany(session, 1);  // this function's own stack and buffers
+  rusage before, after;
+  getrusage(RUSAGE_THREAD, &before);
+  getrusage(RUSAGE_THREAD, &before);
+  StepMany(session, 1000);
+  getrusage(RUSAGE_THREAD, &after);
+  EXPECT_EQ(after.ru_minflt, before.ru_minflt);
+  EXPECT_EQ(after.ru_majflt, before.ru_majflt);
+#endif
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, RealTime,
+                         testing::Values("block_stack/readme_config", "block_stack/odd_sizes",
+                                         "block_stack/lm_tied", "stream/forecaster"),
+                         [](const auto& param) {
+                           std::string name = param.param;
+                           for (char& ch : name) ch = ch == '/' ? '_' : ch;
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace xst
