@@ -265,6 +265,10 @@ void WriteOutput(const OutputRecord& record, const std::vector<std::string>& y_n
   AppendObject(x_names, record.x, out);
   *out += ", \"latency_us\": ";
   AppendFinite(record.latency_us, out);
+  if (record.gap_s > 0) {
+    *out += ", \"gap_s\": ";
+    AppendFinite(record.gap_s, out);
+  }
   *out += '}';
 }
 

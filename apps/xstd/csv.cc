@@ -1,10 +1,10 @@
 #include "apps/xstd/csv.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <limits>
 
+#include "formats/number.h"
 #include "formats/text.h"
 
 namespace xstd {
@@ -14,40 +14,19 @@ using xst::Error;
 using xst::Fault;
 using xst::Status;
 
-std::string_view Trim(std::string_view s) {
-  const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\r'; };
-  while (!s.empty() && blank(s.front())) s.remove_prefix(1);
-  while (!s.empty() && blank(s.back())) s.remove_suffix(1);
+using xst::formats::FieldReader;
+using xst::formats::ParseDouble;
+using xst::formats::ParseFloat;
+
+std::string_view Unquoted(std::string_view s) {
   if (s.size() >= 2 && s.front() == '"' && s.back() == '"') s = s.substr(1, s.size() - 2);
   return s;
 }
 
-// Takes the first field off the line; false after the last.
-bool NextField(std::string_view* line, bool* more, std::string_view* field) {
-  if (!*more) return false;
-  const size_t comma = line->find(',');
-  *field = Trim(line->substr(0, comma));
-  *more = comma != std::string_view::npos;
-  *line = *more ? line->substr(comma + 1) : std::string_view();
-  return true;
-}
-
-// An empty field is NaN.
-bool ParseNumber(std::string_view text, double* value) {
-  *value = std::numeric_limits<double>::quiet_NaN();
-  if (text.empty()) return true;
-  if (text.front() == '+') text.remove_prefix(1);
-  const char* last = text.data() + text.size();
-  const auto [end, error] = std::from_chars(text.data(), last, *value);
-  return error == std::errc() && end == last;
-}
-
-// Through double, as everywhere: the nearest float of the decimal text can differ in the last bit.
+// An empty field is a missing value.
 bool ParseSample(std::string_view text, float* value) {
-  double wide;
-  if (!ParseNumber(text, &wide)) return false;
-  *value = static_cast<float>(wide);
-  return std::isfinite(*value) || !std::isfinite(wide);
+  *value = std::numeric_limits<float>::quiet_NaN();
+  return text.empty() || ParseFloat(text, value);
 }
 
 bool IsTime(std::string_view name) {
@@ -60,11 +39,11 @@ bool IsTime(std::string_view name) {
 }  // namespace
 
 bool IsCsvData(std::string_view line) {
-  bool more = true;
+  FieldReader fields(line);
   std::string_view field;
   double value;
-  while (NextField(&line, &more, &field)) {
-    if (!ParseNumber(field, &value)) return false;
+  while (fields.Next(&field)) {
+    if (!field.empty() && !ParseDouble(field, &value)) return false;
   }
   return true;
 }
@@ -77,9 +56,9 @@ CsvColumns::CsvColumns(std::string_view header, const xst::ModelInfo& model,
                                      xst::formats::Printable(header) + "\"");
   }
   std::vector<std::string> names;
-  bool more = true;
-  std::string_view field, rest = header;
-  while (NextField(&rest, &more, &field)) names.emplace_back(field);
+  FieldReader fields(header);
+  std::string_view name;
+  while (fields.Next(&name)) names.emplace_back(Unquoted(name));
   const bool by_name =
       !model.input_names.empty() &&
       std::all_of(model.input_names.begin(), model.input_names.end(), [&](const std::string& n) {
@@ -110,14 +89,14 @@ CsvColumns::CsvColumns(std::string_view header, const xst::ModelInfo& model,
 }
 
 Status CsvColumns::Parse(std::string_view row, double* t, std::span<float> x, Fault* fault) const {
-  bool more = true;
+  FieldReader fields(row);
   std::string_view field;
   uint32_t column = 0;
-  for (; NextField(&row, &more, &field); ++column) {
+  for (; fields.Next(&field); ++column) {
     if (column >= columns_) continue;
     bool good = true;
     if (column == 0 && has_time_) {
-      good = ParseNumber(field, t) && std::isfinite(*t);
+      good = ParseDouble(field, t) && std::isfinite(*t);
     } else if (input_of_[column] >= 0) {
       good = ParseSample(field, &x[static_cast<size_t>(input_of_[column])]);
     }

@@ -88,7 +88,7 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"same_time", kHoldReset, At(5), At(5), false, 0, 0, false},
         Row{"absurd_time", kHoldReset, At(0), At(1e300), false, kHuge, 5, true},
         Row{"last_seq", kHoldReset, At({}, 0), At({}, UINT64_MAX), false, UINT64_MAX - 1, 5, true}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& row) { return std::string(row.param.name); });
 
 TEST(Clock, MaxIsInWholePeriods) {
   // 0.2 s at 360 Hz is 72 periods, though the product is not exact.
