@@ -18,8 +18,16 @@ import yaml
 
 HERE = pathlib.Path(__file__).resolve().parent
 RATE_HZ = 360
-COLUMNS = ["next", "next.sigma", "ahead_11ms", "ahead_11ms.sigma", "ahead_50ms", "ahead_50ms.sigma",
-           "surprise", "beat"]
+COLUMNS = [
+    "next",
+    "next.sigma",
+    "ahead_11ms",
+    "ahead_11ms.sigma",
+    "ahead_50ms",
+    "ahead_50ms.sigma",
+    "surprise",
+    "beat",
+]
 HORIZONS = {"next": 1, "ahead_11ms": 4, "ahead_50ms": 18}  # samples
 TEST_FROM_S = 240
 TOLERANCE_S = 0.050
@@ -46,8 +54,12 @@ def detect_beats(p, threshold, release, refractory_s, delay_s, rate_hz=RATE_HZ):
 
 def match(reference, found, tolerance_s=TOLERANCE_S):
     """[(i, j)]: reference beat i is found as j; nearest pairs first, each used once."""
-    pairs = [(abs(r - f), i, j) for i, r in enumerate(reference) for j, f in enumerate(found)
-             if abs(r - f) <= tolerance_s]
+    pairs = [
+        (abs(r - f), i, j)
+        for i, r in enumerate(reference)
+        for j, f in enumerate(found)
+        if abs(r - f) <= tolerance_s
+    ]
     used_i, used_j, out = set(), set(), []
     for _, i, j in sorted(pairs):
         if i not in used_i and j not in used_j:
@@ -79,20 +91,27 @@ def beat_scores(reference, beats, from_s, to_s):
     delays = np.array([beats[j][1] - reference[i] for i, j in hits]) if hits else np.array([np.nan])
     errors = np.array([found[j] - reference[i] for i, j in hits]) if hits else np.array([np.nan])
     return {
-        "beats": tp + fn, "tp": tp, "fp": fp, "fn": fn,
+        "beats": tp + fn,
+        "tp": tp,
+        "fp": fp,
+        "fn": fn,
         "f1": 2 * tp / max(1, 2 * tp + fp + fn),
         "f1_interval": f1_interval(tp, fp + fn) if tp else (0.0, 1.0),
-        "precision": tp / max(1, tp + fp), "recall": tp / max(1, tp + fn),
-        "delay_median_ms": 1e3 * np.median(delays), "delay_p95_ms": 1e3 * np.quantile(delays, 0.95),
+        "precision": tp / max(1, tp + fp),
+        "recall": tp / max(1, tp + fn),
+        "delay_median_ms": 1e3 * np.median(delays),
+        "delay_p95_ms": 1e3 * np.quantile(delays, 0.95),
         "time_error_p95_ms": 1e3 * np.quantile(np.abs(errors), 0.95),
     }
 
 
 def autoregression(x, h, fit_to):
     """Least-squares AR(32) aimed at sample t + h, fitted on x[:fit_to]; predictions at every t."""
-    lags = np.stack([np.r_[np.full(k, x[0]), x[:len(x) - k]] for k in range(AR_ORDER)] + [np.ones(len(x))], 1)
+    lags = np.stack(
+        [np.r_[np.full(k, x[0]), x[: len(x) - k]] for k in range(AR_ORDER)] + [np.ones(len(x))], 1
+    )
     rows = slice(AR_ORDER, fit_to - h)
-    w = np.linalg.lstsq(lags[rows], x[rows.start + h:fit_to], rcond=None)[0]
+    w = np.linalg.lstsq(lags[rows], x[rows.start + h : fit_to], rcond=None)[0]
     return lags @ w
 
 
@@ -129,11 +148,15 @@ def scores(x, reference, predictions, rule, from_s=TEST_FROM_S, to_s=None):
     for name, h in HORIZONS.items():
         target, now = x[first:last], slice(first - h, last - h)
         error = target - column[name][now]
-        inside = [float(np.mean(np.abs(error) <= k * column[name + ".sigma"][now])) for k in (1, 1.645, 2)]
+        inside = [
+            float(np.mean(np.abs(error) <= k * column[name + ".sigma"][now])) for k in (1, 1.645, 2)
+        ]
         result["forecast"][name] = {
-            "horizon_ms": 1e3 * h / RATE_HZ, "rmse": rms(error),
+            "horizon_ms": 1e3 * h / RATE_HZ,
+            "rmse": rms(error),
             "rmse_ar32": rms(target - autoregression(x, h, fit_to)[now]),
-            "rmse_persistence": rms(target - x[now]), "coverage": inside,
+            "rmse_persistence": rms(target - x[now]),
+            "coverage": inside,
         }
     result["surprise_mean_nll"] = float(np.nanmean(column["surprise"][first:last]))
     beats = detect_beats(column["beat"], **rule)
@@ -145,20 +168,28 @@ def report(result):
     print("horizon    RMSE/mV  AR(32)  persistence   within 1 sigma  1.645 sigma  2 sigma")
     for name, r in result["forecast"].items():
         c = r["coverage"]
-        print(f"{r['horizon_ms']:5.1f} ms   {r['rmse']:.4f}  {r['rmse_ar32']:.4f}  {r['rmse_persistence']:.4f}"
-              f"        {c[0]:.3f}           {c[1]:.3f}        {c[2]:.3f}")
+        print(
+            f"{r['horizon_ms']:5.1f} ms   {r['rmse']:.4f}  {r['rmse_ar32']:.4f}  {r['rmse_persistence']:.4f}"
+            f"        {c[0]:.3f}           {c[1]:.3f}        {c[2]:.3f}"
+        )
     print("a calibrated Gaussian                          0.683           0.900        0.954")
     print(f"mean surprise (normalised units): {result['surprise_mean_nll']:.3f} nat")
     b = result["beats"]
-    print(f"beats: {b['beats']}, found {b['tp']}, missed {b['fn']}, false {b['fp']}; at +-{1e3 * TOLERANCE_S:.0f} ms "
-          f"F1 {b['f1']:.4f} (95 % {b['f1_interval'][0]:.4f} to {b['f1_interval'][1]:.4f}), "
-          f"precision {b['precision']:.4f}, recall {b['recall']:.4f}")
-    print(f"R time error p95 {b['time_error_p95_ms']:.1f} ms; from R to detection: median "
-          f"{b['delay_median_ms']:.0f} ms, p95 {b['delay_p95_ms']:.0f} ms")
+    print(
+        f"beats: {b['beats']}, found {b['tp']}, missed {b['fn']}, false {b['fp']}; at +-{1e3 * TOLERANCE_S:.0f} ms "
+        f"F1 {b['f1']:.4f} (95 % {b['f1_interval'][0]:.4f} to {b['f1_interval'][1]:.4f}), "
+        f"precision {b['precision']:.4f}, recall {b['recall']:.4f}"
+    )
+    print(
+        f"R time error p95 {b['time_error_p95_ms']:.1f} ms; from R to detection: median "
+        f"{b['delay_median_ms']:.0f} ms, p95 {b['delay_p95_ms']:.0f} ms"
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("predictions", type=pathlib.Path)
     parser.add_argument("--recording", type=pathlib.Path, default=HERE / "ecg.csv")
     parser.add_argument("--labels", type=pathlib.Path, default=HERE / "beats.csv")
@@ -168,8 +199,10 @@ def main():
 
     x, predictions = read_column(args.recording, "ecg"), read_predictions(args.predictions)
     if len(predictions) != len(x):
-        sys.exit(f"{args.predictions}: expected {len(x)} rows, one per sample of {args.recording}, "
-                 f"got {len(predictions)}")
+        sys.exit(
+            f"{args.predictions}: expected {len(x)} rows, one per sample of {args.recording}, "
+            f"got {len(predictions)}"
+        )
     rule = yaml.safe_load(args.rule.read_text())
     result = scores(x, read_column(args.labels, "t"), predictions, rule)
     report(result)

@@ -66,7 +66,9 @@ def mlstm_chunkwise(queries, keys, values, igate_preact, fgate_preact, eps=1e-6,
 def stack_config(dim, blocks, slstm_at, heads):
     """The nested configuration of the package. The step has no use for `context_length`."""
     return {
-        "mlstm_block": {"mlstm": {"conv1d_kernel_size": 4, "qkv_proj_blocksize": 4, "num_heads": heads}},
+        "mlstm_block": {
+            "mlstm": {"conv1d_kernel_size": 4, "qkv_proj_blocksize": 4, "num_heads": heads}
+        },
         "slstm_block": {
             "slstm": {"backend": "vanilla", "num_heads": heads, "conv1d_kernel_size": 4},
             "feedforward": {"proj_factor": 1.3, "act_fn": "gelu"},
@@ -79,7 +81,10 @@ def stack_config(dim, blocks, slstm_at, heads):
 
 
 def stream_section(mean, std, warmup):
-    outputs = [{"gaussian": name, "horizon": h, "of": "ecg", "residual": True} for name, h in HORIZONS.items()]
+    outputs = [
+        {"gaussian": name, "horizon": h, "of": "ecg", "residual": True}
+        for name, h in HORIZONS.items()
+    ]
     return {
         "rate_hz": RATE_HZ,
         "inputs": [{"name": "ecg", "unit": "mV", "mean": mean, "std": std, "missing": "hold"}],
@@ -97,8 +102,12 @@ class EcgModel(nn.Module):
         super().__init__()
         self.config = config
         slstm = dict(config["slstm_block"]["slstm"], backend=slstm_backend, dtype="float32")
-        official = dict(config, dropout=dropout, slstm_block=dict(config["slstm_block"], slstm=slstm))
-        self.backbone = xLSTMBlockStack(from_dict(xLSTMBlockStackConfig, official, config=Config(strict=True)))
+        official = dict(
+            config, dropout=dropout, slstm_block=dict(config["slstm_block"], slstm=slstm)
+        )
+        self.backbone = xLSTMBlockStack(
+            from_dict(xLSTMBlockStackConfig, official, config=Config(strict=True))
+        )
         for block in self.backbone.blocks:
             if hasattr(block.xlstm, "mlstm_cell"):
                 block.xlstm.mlstm_cell.backend_fn = mlstm_chunkwise
@@ -120,7 +129,9 @@ class EcgModel(nn.Module):
                 name = f"backbone.blocks.{i}.xlstm.slstm_cell."
                 heads, dim = cell.config.num_heads, cell.config.head_dim
                 r = tensors[name + "_recurrent_kernel_"].reshape(heads, dim, 4, dim)
-                tensors[name + "_recurrent_kernel_"] = r.permute(0, 2, 3, 1).reshape(heads, 4 * dim, dim)
+                tensors[name + "_recurrent_kernel_"] = r.permute(0, 2, 3, 1).reshape(
+                    heads, 4 * dim, dim
+                )
                 bias = tensors[name + "_bias_"].reshape(heads, 4, dim)
                 tensors[name + "_bias_"] = bias.permute(1, 0, 2).reshape(-1)
         return {k: v.detach().float().cpu().contiguous() for k, v in tensors.items()}
@@ -129,7 +140,9 @@ class EcgModel(nn.Module):
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.official_state_dict(), folder / "weights.safetensors")
-        text = yaml.safe_dump({"model": "block_stack", "config": self.config, "stream": stream}, sort_keys=False)
+        text = yaml.safe_dump(
+            {"model": "block_stack", "config": self.config, "stream": stream}, sort_keys=False
+        )
         (folder / "config.yaml").write_text(text)
 
 

@@ -25,9 +25,11 @@ def recording():
     """The 5-minute excerpt of MIT-BIH record 208, lead MLII, in mV, float64 [108000]."""
     try:
         from scipy.datasets import electrocardiogram  # SciPy >= 1.10, downloads once
+
         return electrocardiogram()
     except Exception:
         from scipy.misc import electrocardiogram  # SciPy < 1.12 ships the file
+
         return electrocardiogram()
 
 
@@ -44,8 +46,8 @@ def pan_tompkins(x):
     energy = np.convolve(slope**2, np.ones(width) / width, "same")
     peaks, _ = signal.find_peaks(energy, distance=round(0.200 * RATE_HZ))
 
-    steepness = [np.abs(slope[max(0, p - 27):p + 28]).max() for p in peaks]
-    start = energy[:2 * RATE_HZ]
+    steepness = [np.abs(slope[max(0, p - 27) : p + 28]).max() for p in peaks]
+    start = energy[: 2 * RATE_HZ]
     signal_level, noise_level = 0.5 * start.max(), 0.5 * start.mean()
     beats, last_steepness, intervals = [], 0.0, []
     for k, p in enumerate(peaks):
@@ -53,8 +55,12 @@ def pan_tompkins(x):
         since = (p - beats[-1]) / RATE_HZ if beats else np.inf
         if since > 1.66 * (np.mean(intervals[-8:]) if intervals else np.inf):
             # search back: the strongest peak since the last beat that passes half the threshold
-            missed = [j for j in range(k) if beats[-1] + 0.2 * RATE_HZ < peaks[j] < p - 0.2 * RATE_HZ
-                      and energy[peaks[j]] > threshold / 2]
+            missed = [
+                j
+                for j in range(k)
+                if beats[-1] + 0.2 * RATE_HZ < peaks[j] < p - 0.2 * RATE_HZ
+                and energy[peaks[j]] > threshold / 2
+            ]
             if missed:
                 j = max(missed, key=lambda j: energy[peaks[j]])
                 signal_level = 0.25 * energy[peaks[j]] + 0.75 * signal_level
@@ -76,7 +82,8 @@ def pan_tompkins(x):
 
 def wavelet(x):
     """Modulus maxima of the quadratic spline wavelet (Li et al. 1995, IEEE Trans Biomed Eng 42:21):
-    a QRS complex is a positive maximum next to a negative one at scale 2^4; R is the zero between."""
+    a QRS complex is a positive maximum next to a negative one at scale 2^4; R is the zero between.
+    """
     smooth = x - np.median(x)
     detail = None
     for level in range(4):
@@ -85,8 +92,8 @@ def wavelet(x):
         low[::hole] = np.array([1, 3, 3, 1]) / 8
         high[::hole] = [2, -2]
         # each filter is shifted by its own centre, so that the scales stay aligned
-        detail = np.convolve(smooth, high, "full")[hole // 2:][:len(x)]
-        smooth = np.convolve(smooth, low, "full")[3 * hole // 2:][:len(x)]
+        detail = np.convolve(smooth, high, "full")[hole // 2 :][: len(x)]
+        smooth = np.convolve(smooth, low, "full")[3 * hole // 2 :][: len(x)]
     window = 4 * RATE_HZ
     power = signal.convolve(detail**2, np.ones(window) / window, "same")
     # the quieter of now and of the whole recording, so that a burst of noise hides no beat
@@ -101,7 +108,7 @@ def wavelet(x):
         if len(near):
             d = min(near, key=lambda d: (abs(d - u), d))
             a, b = sorted((u, d))
-            crossing = a + int(np.argmin(np.abs(detail[a:b + 1])))
+            crossing = a + int(np.argmin(np.abs(detail[a : b + 1])))
             found.append((crossing, abs(detail[u]) + abs(detail[d])))
     beats = []
     for sample, strength in sorted(found):
@@ -120,7 +127,7 @@ def refine(x, beats):
     out = []
     for b in beats:
         a = max(0, b - reach)
-        r = a + int(np.argmax(magnitude[a:b + reach + 1]))
+        r = a + int(np.argmax(magnitude[a : b + reach + 1]))
         if not out or r - out[-1] > AGREE_S * RATE_HZ:
             out.append(r)
     return np.array(out)
@@ -147,6 +154,7 @@ def read_decisions(path):
 
 def plot(x, sample, name, agreed, path):
     import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
@@ -161,15 +169,21 @@ def plot(x, sample, name, agreed, path):
             if a <= g < b:
                 ax.axvline(g / RATE_HZ, color="green", lw=0.7, ls=":")
         ax.grid(alpha=0.3)
-    axes[0].set_title(f"{sample / RATE_HZ:.3f} s, found by {name} only (green: agreed; below: 1-20 Hz)")
+    axes[0].set_title(
+        f"{sample / RATE_HZ:.3f} s, found by {name} only (green: agreed; below: 1-20 Hz)"
+    )
     fig.tight_layout()
     fig.savefig(path, dpi=60)
     plt.close(fig)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--plots", type=pathlib.Path, help="draw the disagreements into this folder")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--plots", type=pathlib.Path, help="draw the disagreements into this folder"
+    )
     args = parser.parse_args()
 
     x = recording()
@@ -185,7 +199,9 @@ def main():
     decisions = read_decisions(HERE / "decisions.csv")
     missing = [f"{s / RATE_HZ:.3f}" for s, _ in open_cases if s not in decisions]
     if missing:
-        sys.exit(f"decisions.csv: expected a decision for each disagreement, none at {' '.join(missing)} s")
+        sys.exit(
+            f"decisions.csv: expected a decision for each disagreement, none at {' '.join(missing)} s"
+        )
     beats = [(s, "both") for s in agreed]
     beats += [(s, name) for s, name in open_cases if decisions[s]]
     with open(HERE / "ecg.csv", "w") as f:
@@ -194,7 +210,9 @@ def main():
     with open(HERE / "beats.csv", "w") as f:
         f.write("t,found_by\n")
         f.writelines(f"{s / RATE_HZ:.6f},{name}\n" for s, name in sorted(beats))
-    print(f"{len(beats)} beats, {sum(s >= 240 * RATE_HZ for s, _ in beats)} of them in the last minute")
+    print(
+        f"{len(beats)} beats, {sum(s >= 240 * RATE_HZ for s, _ in beats)} of them in the last minute"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Trains the ECG model on the first four minutes of ecg.csv; the last minute is never read.
 
-    train.py --out model                      the committed recipe (on a GPU: minutes)
-    train.py --train-to 200 --out DIR         keeps 200 to 240 s for validation and reports on it
-    train.py --predict OUT.npy --out model    no training: the outputs of a saved model for the whole
-                                              recording, by the package's float32 step
+train.py --out model                      the committed recipe (on a GPU: minutes)
+train.py --train-to 200 --out DIR         keeps 200 to 240 s for validation and reports on it
+train.py --predict OUT.npy --out model    no training: the outputs of a saved model for the whole
+                                          recording, by the package's float32 step
 """
 
 import argparse
@@ -21,7 +21,17 @@ from scipy import signal
 from torch.nn import functional as F
 
 import evaluate
-from model import HORIZONS, LOG_VARIANCE, RATE_HZ, EcgModel, load, stack_config, step_through, stream_section, values
+from model import (
+    HORIZONS,
+    LOG_VARIANCE,
+    RATE_HZ,
+    EcgModel,
+    load,
+    stack_config,
+    step_through,
+    stream_section,
+    values,
+)
 
 HERE = pathlib.Path(__file__).resolve().parent
 TRAINING_END = evaluate.TEST_FROM_S * RATE_HZ
@@ -54,8 +64,12 @@ class Windows:
         """z [B, length + MAX_HORIZON], beat [B, length]."""
         rand = lambda *shape: torch.rand(*shape, generator=generator)
         which = torch.randint(len(self.starts), (batch,), generator=generator).tolist()
-        starts = torch.tensor([self.starts[k][0] + int(u * (self.starts[k][1] - length - MAX_HORIZON))
-                               for k, u in zip(which, rand(batch).tolist())])
+        starts = torch.tensor(
+            [
+                self.starts[k][0] + int(u * (self.starts[k][1] - length - MAX_HORIZON))
+                for k, u in zip(which, rand(batch).tolist())
+            ]
+        )
         index = starts[:, None] + torch.arange(length + MAX_HORIZON)
         index = index.to(self.device)
         z, beat = self.z[index], self.beat[index[:, :length]]
@@ -80,7 +94,7 @@ def loss_of(rows, z, beat, burn_in, beta):
     total, parts = 0.0, []
     for k, h in enumerate(HORIZONS.values()):
         s = rows[..., 2 * k + 1].clamp(*LOG_VARIANCE)
-        error2 = (z[:, h:h + T] - z[:, :T] - rows[..., 2 * k]) ** 2
+        error2 = (z[:, h : h + T] - z[:, :T] - rows[..., 2 * k]) ** 2
         scale = float(SCALE[k])
         nll = 0.5 * (s - math.log(scale) + error2 * torch.exp(-s))
         loss = (nll * (torch.exp(s.detach()) / scale) ** beta * weight).sum(1).mean()
@@ -97,8 +111,12 @@ def tune_rule(p, reference, delay_s, from_s, to_s):
     for release in (0.95, 0.8):
         tried = []
         for threshold in np.arange(0.10, 0.86, 0.05):
-            rule = {"threshold": round(float(threshold), 2), "release": release, "refractory_s": 0.2,
-                    "delay_s": delay_s}
+            rule = {
+                "threshold": round(float(threshold), 2),
+                "release": release,
+                "refractory_s": 0.2,
+                "delay_s": delay_s,
+            }
             b = evaluate.beat_scores(reference, evaluate.detect_beats(p, **rule), from_s, to_s)
             tried.append((b["f1"], rule))
         top = max(f1 for f1, _ in tried)
@@ -138,18 +156,31 @@ def train(args, x, beats_s, check=None):
     average = copy.deepcopy(model).eval()  # exponential moving average of the weights
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": args.weight_decay},
-                                   {"params": others, "weight_decay": 0.0}], lr=args.lr, betas=(0.9, 0.98))
-    print(f"{sum(p.numel() for p in model.parameters())} parameters, mean {mean}, std {std}", flush=True)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": args.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=args.lr,
+        betas=(0.9, 0.98),
+    )
+    print(
+        f"{sum(p.numel() for p in model.parameters())} parameters, mean {mean}, std {std}",
+        flush=True,
+    )
 
     began, step, progress = time.time(), 0, 0.0
     while progress < 1:
         progress = max(step / args.steps, (time.time() - began) / args.max_seconds)
-        rate = args.lr * min(1, (step + 1) / 200) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, progress))))
+        rate = (
+            args.lr
+            * min(1, (step + 1) / 200)
+            * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, progress))))
+        )
         for group in optimizer.param_groups:
             group["lr"] = rate
         z, beat = windows.sample(args.batch, args.window, generator)
-        loss, parts = loss_of(model(z[:, :args.window]), z, beat, args.burn_in, args.beta)
+        loss, parts = loss_of(model(z[:, : args.window]), z, beat, args.burn_in, args.beta)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -160,7 +191,10 @@ def train(args, x, beats_s, check=None):
                 mean_value.lerp_(value, 1 - keep)
         if step % 100 == 0:
             shown = " ".join(f"{float(p):.4f}" for p in parts)
-            print(f"step {step} loss {float(loss):.4f} ({shown}) {time.time() - began:.1f} s", flush=True)
+            print(
+                f"step {step} loss {float(loss):.4f} ({shown}) {time.time() - began:.1f} s",
+                flush=True,
+            )
         step += 1
         if check and step % args.check_every == 0:
             check(average, stream, delay_s)
@@ -169,7 +203,9 @@ def train(args, x, beats_s, check=None):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     add = parser.add_argument
     add("--out", type=pathlib.Path, required=True, help="the model's folder")
     add("--predict", type=pathlib.Path)
