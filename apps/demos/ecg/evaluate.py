@@ -80,7 +80,7 @@ def f1_interval(tp, errors, z=1.96):
 
 def beat_scores(reference, beats, from_s, to_s):
     """Counts in [from_s, to_s); a pair belongs where its reference beat lies."""
-    found = [r for r, _ in beats]
+    reference, found = np.asarray(reference).tolist(), [r for r, _ in beats]
     pairs = match(reference, found)
     matched_j = {j for _, j in pairs}
     inside = lambda t: from_s <= t < to_s
@@ -207,7 +207,7 @@ def main():
     result = scores(x, read_column(args.labels, "t"), predictions, rule)
     report(result)
     if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+        args.json.write_text(json.dumps(result, indent=1, default=float) + "\n")
 
 
 if __name__ == "__main__":
