@@ -111,7 +111,8 @@ struct Daemon::Feed {
   xst::stream::StreamCounts reported;
   bool requested = false;
   uint64_t kept_samples = 0;
-  uint64_t snapshots = 0, snapshot_errors = 0;
+  uint64_t snapshots = 0, snapshot_errors = 0, reported_errors = 0;
+  std::string snapshot_error;  // the last
 };
 
 void CheckModels(const DaemonConfig& config) {
@@ -235,7 +236,8 @@ void Daemon::Report(Feed* feed) {
   const std::string& name = feed->config.name;
   const bool any = c.rejected > r.rejected || c.dropped > r.dropped ||
                    c.duplicates > r.duplicates || c.missing > r.missing ||
-                   c.time_back > r.time_back || c.errors > r.errors;
+                   c.time_back > r.time_back || c.errors > r.errors ||
+                   feed->snapshot_errors > feed->reported_errors;
   if (c.rejected > r.rejected) {
     spdlog::warn("{}: {} malformed messages, the last: {}", name, c.rejected,
                  feed->stream->last_reject());
@@ -251,6 +253,11 @@ void Daemon::Report(Feed* feed) {
     spdlog::warn("{}: the source's time stepped back {} times", name, c.time_back);
   }
   if (c.errors > r.errors) spdlog::error("{}: {} samples refused by the model", name, c.errors);
+  if (feed->snapshot_errors > feed->reported_errors) {
+    spdlog::error("{}: {} snapshots failed, the stream goes on; the last: {}", name,
+                  feed->snapshot_errors, feed->snapshot_error);
+    feed->reported_errors = feed->snapshot_errors;
+  }
   r = c;
   if (any) feed->last_report = steady_clock::now();
 }
@@ -281,8 +288,7 @@ bool Daemon::Write(Feed* feed, Checkpoint* checkpoint) {
     return true;
   } catch (const Error& e) {
     ++feed->snapshot_errors;
-    spdlog::error("{}: snapshot {} failed, the stream goes on: {}", feed->config.name,
-                  feed->snapshots + feed->snapshot_errors, e.what());
+    feed->snapshot_error = e.what();
     return false;
   }
 }

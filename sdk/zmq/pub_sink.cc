@@ -1,15 +1,25 @@
 #include "sdk/zmq/pub_sink.h"
 
+#include <thread>
+
 #include "formats/wire.h"
 #include "sdk/stream/stream.h"
 #include "sdk/zmq/endpoint.h"
 
 namespace xst::zeromq {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr auto kFirst = zmq::send_flags::sndmore | zmq::send_flags::dontwait;
+constexpr std::chrono::milliseconds kPatience(100), kStuck(1000);
+
+}  // namespace
 
 // XPUB is PUB that also says who subscribes.
 PubSink::PubSink(zmq::context_t& context, const std::string& endpoint)
     : socket_(context, zmq::socket_type::xpub) {
-  constexpr int kHighWaterMark = 1000, kLingerMs = 1000;
+  constexpr int kHighWaterMark = 4000, kLingerMs = 1000;
   Harden(socket_);
   socket_.set(zmq::sockopt::sndhwm, kHighWaterMark);
   socket_.set(zmq::sockopt::linger, kLingerMs);
@@ -32,9 +42,28 @@ void PubSink::Write(const stream::Stream& stream, const stream::OutputHead& head
   payload_.clear();
   formats::WriteOutput(record, stream.y_names(), stream.x_names(), &payload_);
   topic_.assign(stream.options().name).push_back('/');
-  // dontwait never blocks a publisher: a full pipe drops for that subscriber.
-  socket_.send(zmq::buffer(topic_), zmq::send_flags::sndmore | zmq::send_flags::dontwait);
+  const bool live = stream.options().deadline;
+  if (live || !SendPatiently()) Send();
+}
+
+bool PubSink::Send() {
+  if (!socket_.send(zmq::buffer(topic_), kFirst)) return false;
   socket_.send(zmq::buffer(payload_), zmq::send_flags::dontwait);
+  return true;
+}
+
+bool PubSink::SendPatiently() {
+  const auto begin = steady_clock::now();
+  if (begin < stuck_until_) return false;
+  socket_.set(zmq::sockopt::xpub_nodrop, true);
+  bool sent = Send();
+  while (!sent && steady_clock::now() - begin < kPatience) {
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+    sent = Send();
+  }
+  socket_.set(zmq::sockopt::xpub_nodrop, false);
+  if (!sent) stuck_until_ = steady_clock::now() + kStuck;
+  return sent;
 }
 
 void PubSink::Idle() { PollSubscribed(); }

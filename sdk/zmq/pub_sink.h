@@ -2,6 +2,7 @@
 // section 4).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <zmq.hpp>
@@ -11,7 +12,9 @@
 namespace xst::zeromq {
 
 // A subscriber that does not keep up loses messages at its own high-water mark and sees it in
-// `seq`; it never holds up the others or the step.
+// `seq`; it never holds up the others or the step. Only a stream that is played as fast as it goes
+// (StreamOptions::deadline false) waits for its readers, and only for those that do read: one that
+// took nothing for 100 ms is no longer waited for.
 class PubSink : public stream::Sink {
  public:
   // Binds. Throws Error: address not allowed, or in use.
@@ -27,10 +30,14 @@ class PubSink : public stream::Sink {
   bool PollSubscribed();
 
  private:
+  bool Send();           // false: a subscriber is full, while nothing may be dropped
+  bool SendPatiently();  // false: a subscriber is stuck
+
   zmq::socket_t socket_;
   std::string endpoint_;
   std::string topic_, payload_;
   bool subscribed_ = false;
+  std::chrono::steady_clock::time_point stuck_until_{};
 };
 
 }  // namespace xst::zeromq
