@@ -69,6 +69,9 @@ std::unique_ptr<MessageSource> MessageSource::Pull(zmq::context_t& context,
   std::unique_ptr<MessageSource> source(
       new MessageSource(zmq::socket_t(context, zmq::socket_type::pull)));
   Harden(source->socket_);
+  // While the ring is full libzmq does not read: a heartbeat would then end a healthy connection,
+  // and what its peer had already sent would be lost with it.
+  source->socket_.set(zmq::sockopt::heartbeat_ivl, 0);
   source->socket_.set(zmq::sockopt::rcvtimeo, kPollMs);
   source->endpoint_ = BindLoopback(source->socket_, endpoint, "source endpoint");
   return source;
