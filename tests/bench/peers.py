@@ -2,7 +2,7 @@
 """Times one step of the README configuration: ours against its peers, in one run on one core.
 
     cmake --preset release && cmake --build --preset release
-    tests/bench/peers.py [--blocks N] [--seconds S] [--core C]
+    tests/bench/peers.py [--blocks N] [--seconds S] [--core C] [--xst PROGRAM]
 
 The peers take turns in blocks, so that a change of the machine meets all of them. Every figure is
 the median over the blocks, with the smallest and largest block behind it. Batch 1, float32, one
@@ -24,7 +24,6 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CASE = ROOT / "tests" / "vectors" / "block_stack" / "readme_config"
-XST = ROOT / "build" / "release" / "bin" / "xst"
 
 
 class OfficialStep:
@@ -70,22 +69,22 @@ class OfficialStep:
 class XstStep:
     """`xst bench` on the packed model."""
 
-    def __init__(self, seconds, folder):
-        self.folder, self.seconds = folder, seconds
+    def __init__(self, seconds, program, folder):
+        self.program, self.folder = program, folder
         self.model = folder / "readme.xst"
-        run([XST, "pack", CASE, "-o", self.model])
+        run([program, "pack", CASE, "-o", self.model])
         probe = self.bench("--steps", "2000")
         self.steps = max(2000, int(seconds * 1e6 / probe["p50_us"]))
         self.name = f"xst, f32, {probe['isa']}, 1 thread"
 
     def bench(self, *arguments):
-        return json.loads(run([XST, "bench", self.model, "--json", *arguments]))
+        return json.loads(run([self.program, "bench", self.model, "--json", *arguments]))
 
     def outputs(self, inputs):
         import numpy as np
 
         np.save(self.folder / "x.npy", inputs)
-        run([XST, "run", self.model, "--input", self.folder / "x.npy",
+        run([self.program, "run", self.model, "--input", self.folder / "x.npy",
              "--output", self.folder / "y.npy"])
         return np.load(self.folder / "y.npy")
 
@@ -176,18 +175,23 @@ def main():
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)),
                         help="the CPU that everything is pinned to")
+    parser.add_argument("--xst", type=pathlib.Path, metavar="PROGRAM",
+                        default=ROOT / "build" / "release" / "bin" / "xst",
+                        help="our command line tool (default: the release build's)")
     parser.add_argument("--here", action="store_true", help="use the calling interpreter")
     arguments = parser.parse_args()
-    if not XST.exists():
-        sys.exit(f"peers: {XST}: expected a release build, got no such file")
+    if not arguments.xst.exists():
+        sys.exit(f"peers: {arguments.xst}: expected a release build, got no such file")
     if not arguments.here:
         venv = str(ROOT / "tests" / "venv")
         os.execv(venv, [venv, __file__, *sys.argv[1:], "--here"])
 
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     os.sched_setaffinity(0, {arguments.core})
+    busy = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        peers = [XstStep(arguments.seconds, pathlib.Path(folder)), OfficialStep(arguments.seconds)]
+        ours = XstStep(arguments.seconds, arguments.xst.resolve(), pathlib.Path(folder))
+        peers = [ours, OfficialStep(arguments.seconds)]
         for peer in peers:
             error, allowed = largest_error(peer)
             print(f"{peer.name}: largest error on the case {error:.2e}, allowed {allowed:.2e}")
@@ -202,6 +206,9 @@ def main():
     print(f"\n{cpu_name()}, CPU {arguments.core} of {os.cpu_count()}, Linux {platform.release()}; "
           f"Python {platform.python_version()}, xlstm {version('xlstm')}; "
           f"{arguments.blocks} blocks of {arguments.seconds:g} s each")
+    if busy > 0.5:
+        print(f"Not idle: the load average was {busy:.1f} at the start, which costs the slower peer "
+              "more than the faster one.")
 
 
 if __name__ == "__main__":
