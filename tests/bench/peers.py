@@ -207,8 +207,8 @@ def main():
           f"Python {platform.python_version()}, xlstm {version('xlstm')}; "
           f"{arguments.blocks} blocks of {arguments.seconds:g} s each")
     if busy > 0.5:
-        print(f"Not idle: the load average was {busy:.1f} at the start, which costs the slower peer "
-              "more than the faster one.")
+        print(f"Not idle: the load average was {busy:.1f} at the start, which costs the slower "
+              "peer more than the faster one.")
 
 
 if __name__ == "__main__":
