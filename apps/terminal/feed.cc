@@ -43,8 +43,9 @@ ConnectionWatch::ConnectionWatch(zmq::context_t& context, zmq::socket_t& socket)
     : watched_(socket.handle()), events_(context, zmq::socket_type::pair) {
   static std::atomic<int> number{0};
   const std::string address = "inproc://connection-" + std::to_string(number++);
-  if (zmq_socket_monitor(watched_, address.c_str(),
-                         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) != 0) {
+  if (zmq_socket_monitor(
+          watched_, address.c_str(),
+          ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) != 0) {
     throw Error(Status::io_error,
                 std::string("socket: expected its events, got: ") + zmq_strerror(zmq_errno()));
   }
@@ -54,12 +55,16 @@ ConnectionWatch::ConnectionWatch(zmq::context_t& context, zmq::socket_t& socket)
 ConnectionWatch::~ConnectionWatch() { zmq_socket_monitor(watched_, nullptr, 0); }
 
 void ConnectionWatch::Drain() {
-  // An event is two frames: a 16-bit number with its value, and an address.
+  // An event is two frames: a 16-bit number with a 32-bit value, and an address.
   zmq::message_t event, address;
   while (events_.recv(event, zmq::recv_flags::dontwait)) {
     if (events_.get(zmq::sockopt::rcvmore)) (void)events_.recv(address);
     uint16_t id = 0;
-    if (event.size() >= sizeof(id)) std::memcpy(&id, event.data(), sizeof(id));
+    int32_t value = 0;
+    if (event.size() < sizeof(id) + sizeof(value)) continue;
+    std::memcpy(&id, event.data(), sizeof(id));
+    std::memcpy(&value, event.data<char>() + sizeof(id), sizeof(value));
+    if (id == ZMQ_EVENT_CONNECTED) descriptor_ = value;
     if (id == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) connected_ = true;
     if (id == ZMQ_EVENT_DISCONNECTED && connected_) {
       connected_ = false;
@@ -104,7 +109,9 @@ std::string QualityNames(uint32_t bits) {
   static constexpr const char* kNames[] = {"held", "gap", "warming", "late", "historical", "reset"};
   std::string text;
   for (size_t i = 0; i < std::size(kNames); ++i) {
-    if (bits >> i & 1) text += (text.empty() ? "" : " ") + std::string(kNames[i]);
+    if (!(bits >> i & 1)) continue;
+    if (!text.empty()) text += ' ';
+    text += kNames[i];
   }
   return text;
 }

@@ -24,7 +24,8 @@ class ConnectionWatch {
   ConnectionWatch& operator=(const ConnectionWatch&) = delete;
 
   bool connected();
-  uint64_t losses();  // connections that ended
+  uint64_t losses();                              // connections that ended
+  int descriptor() const { return descriptor_; }  // of the connection that stands
 
  private:
   void Drain();
@@ -32,6 +33,7 @@ class ConnectionWatch {
   void* watched_;
   zmq::socket_t events_;
   bool connected_ = false;
+  int descriptor_ = -1;
   uint64_t losses_ = 0;
 };
 

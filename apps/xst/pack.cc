@@ -1,7 +1,9 @@
 // xst pack: a trained checkpoint into one model file that carries its own proof.
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <memory>
+#include <system_error>
 
 #include "apps/xst/commands.h"
 #include "apps/xst/names.h"
@@ -27,6 +29,12 @@ void Pack(PackArgs& args) {
     throw Error(Status::invalid_argument,
                 "--dtype: expected f32 (no other is supported by this version's kernels), got " +
                     std::string(Name(args.options.dtype)));
+  }
+  std::error_code ignored;
+  if (!std::filesystem::exists(args.source, ignored)) {
+    throw Error(
+        Status::not_found,
+        args.source + ": expected a .safetensors file or a folder with one, got nothing there");
   }
   formats::Array input;  // empty: a seeded random probe
   if (!args.probe.empty()) input = formats::ReadNpy(args.probe);

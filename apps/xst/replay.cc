@@ -1,4 +1,7 @@
 // xst replay: a recording sent to a daemon as a live sensor would send it.
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 #include <algorithm>
 #include <cctype>
 #include <charconv>
@@ -16,11 +19,14 @@
 
 #include "apps/terminal/feed.h"
 #include "apps/xst/commands.h"
+#include "formats/number.h"
+#include "formats/text.h"
 
 namespace xst::cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
 
 struct ReplayArgs {
   std::string data, endpoint;
@@ -28,22 +34,15 @@ struct ReplayArgs {
   bool fast = false;
 };
 
-std::string_view Trimmed(std::string_view text) {
-  constexpr std::string_view kBlank = " \t\r";
-  const size_t from = std::min(text.find_first_not_of(kBlank), text.size());
-  text.remove_prefix(from);
-  text = text.substr(0, text.find_last_not_of(kBlank) + 1);
-  const bool quoted = text.size() >= 2 && text.front() == '"' && text.back() == '"';
-  return quoted ? text.substr(1, text.size() - 2) : text;
-}
-
-// Cuts a CSV line at its commas.
+// The fields of a CSV line, without quotes around them.
 void Split(std::string_view line, std::vector<std::string_view>* fields) {
   fields->clear();
-  for (size_t at = 0; at <= line.size();) {
-    const size_t comma = std::min(line.find(',', at), line.size());
-    fields->push_back(Trimmed(line.substr(at, comma - at)));
-    at = comma + 1;
+  formats::FieldReader reader(line);
+  for (std::string_view field; reader.Next(&field);) {
+    if (field.size() >= 2 && field.front() == '"' && field.back() == '"') {
+      field = field.substr(1, field.size() - 2);
+    }
+    fields->push_back(field);
   }
 }
 
@@ -77,7 +76,7 @@ class Recording {
     columns_ = names.size();
     if (channels_.empty()) Fail("a column beside time and seq", line);
     float number;
-    if (Parse(names[channels_[0]], &number)) Fail("a header line of names", line);
+    if (formats::ParseFloat(names[channels_[0]], &number)) Fail("a header line of names", line);
   }
 
   bool has_time() const { return time_.has_value(); }
@@ -89,54 +88,47 @@ class Recording {
       return false;
     }
     ++row_;
-    if (Trimmed(line_).empty()) return Next(message, t);
     Split(line_, &fields_);
     if (fields_.size() != columns_) {
       Fail(std::to_string(columns_) + " fields", std::to_string(fields_.size()));
     }
     *message = "{";
     if (time_) {
-      if (!Parse(fields_[*time_], t) || !std::isfinite(*t)) {
-        Fail("a time in seconds", std::string(fields_[*time_]));
+      if (!formats::ParseDouble(fields_[*time_], t) || !std::isfinite(*t)) {
+        Fail("a time in seconds", fields_[*time_]);
       }
-      *message += "\"t\":" + Text(*t) + ",";
+      *message += "\"t\":";
+      formats::AppendNumber(*t, message);
+      *message += ",";
     }
     if (seq_) {
-      uint64_t seq;
-      if (!Parse(fields_[*seq_], &seq)) Fail("a counter", std::string(fields_[*seq_]));
+      uint64_t seq = 0;
+      const std::string_view field = fields_[*seq_];
+      const auto [end, error] = std::from_chars(field.begin(), field.end(), seq);
+      if (error != std::errc() || end != field.end()) Fail("a counter", field);
       *message += "\"seq\":" + std::to_string(seq) + ",";
     }
     *message += "\"x\":[";
     for (const size_t c : channels_) {
       if (c != channels_[0]) *message += ",";
       float value = NAN;
-      if (!fields_[c].empty() && !Parse(fields_[c], &value)) {
-        Fail("a number", std::string(fields_[c]));
+      if (!fields_[c].empty() && !formats::ParseFloat(fields_[c], &value)) {
+        Fail("a number", fields_[c]);
       }
-      *message += std::isfinite(value) ? Text(value) : "null";
+      if (std::isfinite(value)) {
+        formats::AppendNumber(value, message);
+      } else {
+        *message += "null";
+      }
     }
     *message += "]}";
     return true;
   }
 
  private:
-  template <typename T>
-  static bool Parse(std::string_view text, T* out) {
-    if (text.starts_with('+')) text.remove_prefix(1);
-    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), *out);
-    return error == std::errc() && stop == text.data() + text.size() && !text.empty();
-  }
-
-  // The shortest text that reads back as the same number.
-  template <typename T>
-  static std::string Text(T value) {
-    char text[32];
-    return {text, std::to_chars(text, text + sizeof(text), value).ptr};
-  }
-
-  [[noreturn]] void Fail(const std::string& expected, const std::string& got) const {
+  [[noreturn]] void Fail(const std::string& expected, std::string_view got) const {
     throw Error(Status::corrupt, path_ + ", line " + std::to_string(row_) + ": expected " +
-                                     expected + ", got " + got);
+                                     expected + ", got " + formats::Printable(got));
   }
 
   std::string path_;
@@ -149,19 +141,25 @@ class Recording {
   std::vector<std::string_view> fields_;
 };
 
-// A PUSH socket that holds samples back until somebody is there to take them.
-zmq::socket_t Connect(zmq::context_t& context, const std::string& endpoint) {
-  zmq::socket_t socket(context, zmq::socket_type::push);
-  socket.set(zmq::sockopt::immediate, true);
-  terminal::ConnectionWatch connection(context, socket);
-  terminal::ConnectTo(socket, endpoint);
-  for (int waited = 0; !connection.connected(); waited += 100) {
-    if (waited == 1000) {
+// Holds samples back until somebody is there to take them.
+void WaitForListener(terminal::ConnectionWatch& connection, const std::string& endpoint) {
+  for (int waited = 0; !connection.connected(); ++waited) {
+    if (waited == 100) {
       std::fprintf(stderr, "xst: waiting for a listener at %s\n", endpoint.c_str());
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(waited ? 100 : 20));
+    std::this_thread::sleep_for(10ms);
   }
-  return socket;
+}
+
+// Until nothing is on its way to a listener that is busy. libzmq forgets what an ipc connection
+// still holds when its sender closes it.
+void WaitUntilTaken(terminal::ConnectionWatch& connection) {
+  for (int quiet = 0; quiet < 5; ++quiet) {
+    std::this_thread::sleep_for(10ms);
+    int waiting = 0;
+    if (!connection.connected() || ioctl(connection.descriptor(), SIOCOUTQ, &waiting) != 0) return;
+    if (waiting > 0) quiet = -1;
+  }
 }
 
 void Replay(const ReplayArgs& args) {
@@ -170,7 +168,11 @@ void Replay(const ReplayArgs& args) {
     throw UsageError(args.data + ": expected a column t, or --rate or --fast, got neither");
   }
   zmq::context_t context;  // outlives the socket; leaving it waits until everything is sent
-  zmq::socket_t socket = Connect(context, args.endpoint);
+  zmq::socket_t socket(context, zmq::socket_type::push);
+  socket.set(zmq::sockopt::immediate, true);
+  terminal::ConnectionWatch connection(context, socket);
+  terminal::ConnectTo(socket, args.endpoint);
+  WaitForListener(connection, args.endpoint);
 
   const auto start = Clock::now();
   std::string message;
@@ -185,8 +187,7 @@ void Replay(const ReplayArgs& args) {
     }
     socket.send(zmq::buffer(message), zmq::send_flags::none);
   }
-  socket.close();
-  context.close();
+  WaitUntilTaken(connection);
   std::printf("sent %llu samples in %.1f s\n", static_cast<unsigned long long>(sent),
               std::chrono::duration<double>(Clock::now() - start).count());
 }

@@ -1,0 +1,239 @@
+"""pack, unpack, inspect, verify and bench."""
+
+import json
+import os
+import shutil
+import struct
+
+import numpy as np
+import pytest
+
+from xst_tool import VECTORS, good, isas, xst
+
+BARE = VECTORS / "block_stack/mlstm_defaults"
+BENCH_KEYS = ["isa", "device", "p50_us", "p99_us", "p999_us", "max_us", "stream_steps_per_s", "weight_bytes",
+              "state_bytes", "limit_us", "limit_ratio"]
+
+
+def read_safetensors(path):
+    data = path.read_bytes()
+    size, = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8:8 + size])
+    header.pop("__metadata__", None)
+    assert all(t["dtype"] == "F32" for t in header.values())
+    return {name: np.frombuffer(data[8 + size:], np.float32, count=int(np.prod(t["shape"])),
+                                offset=t["data_offsets"][0]).reshape(t["shape"]) for name, t in header.items()}
+
+
+def write_safetensors(path, tensors):
+    header, offset = {}, 0
+    for name, value in tensors.items():
+        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [offset, offset + value.nbytes]}
+        offset += value.nbytes
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(v.tobytes() for v in tensors.values()))
+
+
+@pytest.fixture
+def case(tmp_path):
+    """A copy of a case to spoil."""
+    folder = tmp_path / "case"
+    folder.mkdir()
+    for name in ("config.yaml", "weights.safetensors"):
+        shutil.copyfile(BARE / name, folder / name)
+    return folder
+
+
+def test_pack_says_what_it_wrote(tmp_path):
+    path = tmp_path / "m.xst"
+    text = good("pack", BARE, "-o", path).decode()
+    parameters = sum(t.size for t in read_safetensors(BARE / "weights.safetensors").values())
+    assert text.count("\n") == 1
+    assert f"{path.stat().st_size} bytes" in text and f"{parameters} parameters" in text and "tensors" in text
+
+
+def test_pack_takes_weights_with_a_config_elsewhere(tmp_path, models):
+    shutil.copyfile(BARE / "config.yaml", tmp_path / "c.yaml")
+    good("pack", BARE / "weights.safetensors", "--config", tmp_path / "c.yaml", "-o", tmp_path / "m.xst")
+    a, b = (json.loads(good("inspect", m, "--json")) for m in (tmp_path / "m.xst", models["bare"]))
+    assert a["arch_hash"] == b["arch_hash"] and a["source_hash"] == b["source_hash"]
+
+
+def test_pack_is_reproducible_and_replaces(tmp_path):
+    path = tmp_path / "m.xst"
+    good("pack", BARE, "-o", path)
+    first = path.read_bytes()
+    good("pack", BARE, "-o", path)
+    assert path.read_bytes() == first and os.listdir(tmp_path) == ["m.xst"]
+
+
+def test_pack_verbose_names_fields_without_effect(case, tmp_path):
+    text = good("pack", case, "-o", tmp_path / "m.xst", "--verbose").decode()
+    assert "context_length" in text
+
+
+def test_pack_takes_a_probe(tmp_path):
+    x = np.random.default_rng(5).standard_normal((7, 16)).astype(np.float32)
+    np.save(tmp_path / "p.npy", x)
+    good("pack", BARE, "-o", tmp_path / "m.xst", "--probe", tmp_path / "p.npy")
+    assert "7 steps" in good("verify", tmp_path / "m.xst").decode()
+
+
+def test_pack_refuses_a_probe_that_does_not_fit(tmp_path, refused):
+    for bad in (np.zeros((7, 15), np.float32), np.zeros((7, 1, 16), np.float32), np.zeros((7, 16), np.int64),
+                np.zeros((0, 16), np.float32)):
+        np.save(tmp_path / "p.npy", bad)
+        refused("pack", BARE, "-o", tmp_path / "m.xst", "--probe", tmp_path / "p.npy")
+    refused("pack", BARE, "-o", tmp_path / "m.xst", "--probe", tmp_path / "gone.npy", names=["gone.npy"])
+    assert not (tmp_path / "m.xst").exists()
+
+
+@pytest.mark.parametrize("dtype", ["i16", "bf16", "i8"])
+def test_pack_refuses_types_without_kernels(dtype, tmp_path, refused):
+    refused("pack", BARE, "-o", tmp_path / "m.xst", "--dtype", dtype, names=["--dtype", dtype])
+    assert not (tmp_path / "m.xst").exists()
+
+
+def test_every_wrong_tensor_is_named_at_once(case, tmp_path, refused):
+    tensors = read_safetensors(case / "weights.safetensors")
+    names = sorted(tensors)
+    missing, short, broken = names[0], names[3], names[6]
+    del tensors[missing]
+    tensors[short] = tensors[short].reshape(-1)[:-1]
+    tensors[broken] = tensors[broken].copy()
+    tensors[broken].reshape(-1)[0] = np.inf
+    tensors["extra.weight"] = np.zeros(3, np.float32)
+    write_safetensors(case / "weights.safetensors", tensors)
+    refused("pack", case, "-o", tmp_path / "m.xst", names=[missing, short, "extra.weight"])
+    tensors = read_safetensors(BARE / "weights.safetensors")
+    tensors[broken] = np.full_like(tensors[broken], np.nan)
+    write_safetensors(case / "weights.safetensors", tensors)
+    refused("pack", case, "-o", tmp_path / "m.xst", names=[broken])
+    assert not (tmp_path / "m.xst").exists()
+
+
+def test_a_lying_safetensors_header_is_refused(case, tmp_path, refused):
+    weights = case / "weights.safetensors"
+    data = weights.read_bytes()
+    size, = struct.unpack("<Q", data[:8])
+    lies = {
+        "header longer than the file": struct.pack("<Q", 1 << 60) + data[8:],
+        "no JSON": data[:8] + b"x" * size + data[8 + size:],
+        "cut": data[:-10],
+        "cut header": data[:20],
+        "empty": b"",
+        "longer": data + b"0000",
+        "offsets beyond": data[:8] + data[8:8 + size].replace(b"[0,", b"[9,", 1) + data[8 + size:],
+    }
+    for what, content in lies.items():
+        weights.write_bytes(content)
+        refused("pack", case, "-o", tmp_path / "m.xst", names=["weights.safetensors"])
+        assert not (tmp_path / "m.xst").exists(), what
+
+
+@pytest.mark.parametrize("change", [
+    ("num_blocks: ", "num_blokcs: "), ("embedding_dim: 16", "embedding_dim: wide"),
+    ("embedding_dim: 16", "embedding_dim: -16"), ("config:", "config: &anchor"), ("config:", "config: ["),
+], ids=lambda change: change[1])
+def test_a_bad_configuration_is_named_with_its_place(change, case, tmp_path, refused):
+    text = (case / "config.yaml").read_text()
+    assert change[0] in text
+    (case / "config.yaml").write_text(text.replace(*change, 1))
+    refused("pack", case, "-o", tmp_path / "m.xst", names=["config.yaml:"])
+
+
+def test_nothing_is_left_where_packing_fails(case, tmp_path, refused):
+    refused("pack", case, "-o", tmp_path / "no" / "m.xst", names=["m.xst"])
+    (case / "weights.safetensors").write_bytes(b"")
+    target = tmp_path / "m.xst"
+    target.write_bytes(b"old")
+    refused("pack", case, "-o", target)
+    assert target.read_bytes() == b"old" and sorted(os.listdir(tmp_path)) == ["case", "m.xst"]
+
+
+@pytest.mark.parametrize("name", ["block_stack/mlstm_defaults", "block_stack/slstm_defaults",
+                                  "block_stack/readme_config", "stream/classifier"])
+def test_unpack_gives_the_official_tensors_back(name, tmp_path):
+    good("pack", VECTORS / name, "-o", tmp_path / "m.xst")
+    good("unpack", tmp_path / "m.xst", "-o", tmp_path / "w.safetensors")
+    before, after = (read_safetensors(p) for p in (VECTORS / name / "weights.safetensors",
+                                                   tmp_path / "w.safetensors"))
+    assert sorted(before) == sorted(after)
+    for key, value in before.items():
+        if key.endswith(("_recurrent_kernel_", "slstm_cell._bias_")):  # one of two layouts
+            assert np.array_equal(np.sort(value, axis=None), np.sort(after[key], axis=None)), key
+        else:
+            assert value.shape == after[key].shape and np.array_equal(value, after[key]), key
+
+
+def test_inspect(models):
+    info = json.loads(good("inspect", models["wrapped"], "--json"))
+    assert info["family"] == "block_stack" and info["wrapped"] and info["dtype"] == "f32"
+    assert [i["name"] for i in info["inputs"]] == ["a0", "a1", "a2"] and info["inputs"][0]["unit"] == "g"
+    assert info["input_width"] == 3 and info["output_width"] == len(info["outputs"]) == 5
+    assert info["rate_hz"] == 100
+    parameters = sum(t.size for t in read_safetensors(VECTORS / "stream/classifier/weights.safetensors").values())
+    assert info["parameters"] == parameters
+    assert info["file_bytes"] == models["wrapped"].stat().st_size
+    assert info["weight_bytes"] >= 4 * parameters and info["state_bytes"] > 0 and info["flops"] > parameters
+    assert sum(t["bytes"] for t in info["tensors"]) <= info["file_bytes"]
+    for hash_ in ("arch_hash", "source_hash", "file_hash"):
+        assert int(info[hash_], 16)
+    assert "embedding_dim" in info["config"]
+    text = good("inspect", models["wrapped"]).decode()
+    for word in ("a0", "parameters", "state", "FLOP", info["arch_hash"], "embedding_dim", info["tensors"][0]["name"]):
+        assert word in text, word
+
+
+def test_inspect_of_the_readme_model(tmp_path):
+    good("pack", VECTORS / "block_stack/readme_config", "-o", tmp_path / "m.xst")
+    info = json.loads(good("inspect", tmp_path / "m.xst", "--json"))
+    assert info["parameters"] == 764848
+
+
+def test_a_damaged_model_is_refused_everywhere(models, inputs, tmp_path, refused):
+    data = bytearray(models["bare"].read_bytes())
+    np.save(tmp_path / "x.npy", inputs["bare"])
+    bad = tmp_path / "bad.xst"
+    for spoil in (lambda d: d[:-1], lambda d: d[:63], lambda d: b"", lambda d: d + b"0", lambda d: b"XSTX" + d[4:],
+                  lambda d: d[:-9] + bytes([d[-9] ^ 1]) + d[-8:]):
+        bad.write_bytes(spoil(bytes(data)))
+        for args in (["inspect", bad], ["verify", bad], ["unpack", bad, "-o", tmp_path / "w.safetensors"],
+                     ["run", bad, "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy"], ["bench", bad]):
+            refused(*args, names=["bad.xst"])
+    assert sorted(os.listdir(tmp_path)) == ["bad.xst", "x.npy"]
+
+
+def test_verify_reports_error_and_bound(models):
+    for device in ("cpu", "reference"):
+        text = good("verify", models["wrapped"], "--device", device).decode()
+        assert "checksums" in text and "16 steps" in text and "bound" in text and text.endswith("verified\n")
+
+
+def test_bench_is_one_flat_object(models):
+    done = json.loads(good("bench", models["bare"], "--steps", 500, "--json"))
+    assert list(done) == BENCH_KEYS
+    assert done["isa"] == isas()[-1] and done["device"] == "cpu"
+    assert 0 < done["p50_us"] <= done["p99_us"] <= done["p999_us"] <= done["max_us"]
+    assert done["limit_us"] > 0 and done["limit_ratio"] == pytest.approx(done["p50_us"] / done["limit_us"])
+    info = json.loads(good("inspect", models["bare"], "--json"))
+    assert done["weight_bytes"] == info["weight_bytes"] and done["state_bytes"] == info["state_bytes"]
+
+
+def test_bench_without_a_limit_says_null(models):
+    for args in (["--device", "reference"], ["--streams", 3]):
+        done = json.loads(good("bench", models["wrapped"], "--steps", 50, "--json", *args))
+        assert list(done) == BENCH_KEYS and done["limit_us"] is None and done["limit_ratio"] is None
+        assert done["p50_us"] > 0 and done["stream_steps_per_s"] > 0
+
+
+@pytest.mark.parametrize("kind", ["bare", "wrapped", "lm"])
+@pytest.mark.parametrize("isa", isas())
+def test_bench_in_words(kind, isa, models):
+    text = good("bench", models[kind], "--steps", 100, "--isa", isa).decode()
+    assert isa in text and "p50" in text and "stream steps/s" in text and "100 calls" in text
+
+
+def test_output_into_a_full_device_is_an_error(models):
+    done = xst("unpack", models["bare"], "-o", "/dev/full")
+    assert done.returncode == 1 and b"/dev/full" in done.stderr
