@@ -106,7 +106,7 @@ def test_replay_waits_for_a_listener_and_for_room(context, tmp_path):
 
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
 def test_replay_into_a_daemon_that_does_not_read_yet(transport, models, context, tmp_path):
-    """More than ring and sockets hold, sent and closed before the daemon steps the first sample."""
+    """More than rings hold, and as much as fits into the network's buffers sent before the daemon reads any."""
     columns = "".join(f"{i}," * 2 + f"{i}\n" for i in range(50_000))
     (tmp_path / "d.csv").write_text("a0,a1,a2\n" + columns)
     endpoint = "tcp://127.0.0.1:*" if transport == "tcp" else f"ipc://{tmp_path}/pull"
@@ -115,19 +115,20 @@ publish: {{endpoint: "ipc://{tmp_path}/pub"}}
 streams:
   - {{name: s, model: {models["wrapped"]}, source: {{type: pull, endpoint: "{endpoint}"}}}}
 """)
-    daemon = subprocess.Popen([BIN / "xstd", "--config", tmp_path / "xstd.yaml", "--wait-subscriber", "4",
+    daemon = subprocess.Popen([BIN / "xstd", "--config", tmp_path / "xstd.yaml", "--wait-subscriber", "60",
                                "--summary", tmp_path / "s.json"], stderr=subprocess.PIPE)
     try:
         ready = daemon.stderr.readline().decode()
         replay = start("replay", tmp_path / "d.csv", "--to", re.search(r" s=(\S+)", ready)[1], "--fast")
-        out, _ = finish(replay)
-        assert "sent 50000 samples" in out
+        time.sleep(3)  # longer than connections may be silent
         with context.socket(zmq.SUB) as outputs:
             outputs.rcvtimeo, outputs.linger, outputs.rcvhwm = PATIENCE_S * 1000, 0, 0
             outputs.subscribe(b"")
             outputs.connect(f"ipc://{tmp_path}/pub")
-            while json.loads(outputs.recv_multipart()[1])["seq"] < 49_999:
+            while b'"seq":49999,' not in outputs.recv_multipart()[1].replace(b" ", b""):
                 pass
+        out, _ = finish(replay)
+        assert "sent 50000 samples" in out
     finally:
         daemon.send_signal(signal.SIGTERM)
         daemon.communicate(timeout=PATIENCE_S)
