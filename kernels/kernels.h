@@ -11,7 +11,8 @@ namespace xst::kernels {
 // and never fail.
 template <class T>
 struct Kernels {
-  const char* name;  // "scalar", "avx2", "avx512", "neon", "reference"
+  const char* name;        // "scalar", "avx2", "avx512", "neon", "reference"
+  const char* arithmetic;  // "single", "wide"; the reference is "double"
   void (*norm)(const Norm&, T* frame, Range);
   void (*linear)(const Linear&, T* frame, Range);
   void (*block_linear)(const BlockLinear&, T* frame, Range);
@@ -43,12 +44,14 @@ void Run(const Kernels<T>& kernels, const Op& op, T* frame, Range r) {
   std::visit([&](const auto& o) { kernels(o, frame, r); }, op);
 }
 
+// What a CPU table computes in; its frame and weights are float either way. In double an op's
+// result is off by little more than its rounding to float: for models so small that it costs
+// nothing.
+enum class Arithmetic : uint8_t { single, wide };
+
 // The table of `name` ("scalar", "avx2", "avx512", "neon"), or null if this build or this machine
 // lacks it.
-const Kernels<float>* FindCpuKernels(const char* name);
-
-// The fastest table this machine has; never null.
-const Kernels<float>* BestCpuKernels();
+const Kernels<float>* FindCpuKernels(const char* name, Arithmetic arithmetic = Arithmetic::single);
 
 // The names this machine has, best first, null-terminated.
 const char* const* CpuKernelNames();

@@ -20,7 +20,7 @@
 #include "kernels/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 // Sums of eight vectors in flight hide the latency of an addition. Sizes are multiples of those.
 float Pass(const float* weights, size_t weight_count, float* state, size_t state_count) {
@@ -46,7 +46,7 @@ float Pass(const float* weights, size_t weight_count, float* state, size_t state
   return Sum(sum);
 }
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
@@ -62,15 +62,15 @@ PassFunction FindPass(const char* isa_name) {
   const Kernels<float>* table = FindCpuKernels(isa_name);
   if (!table) return nullptr;
 #if HWY_TARGETS & HWY_AVX3
-  if (std::strcmp(table->name, "avx512") == 0) return N_AVX3::Pass;
+  if (std::strcmp(table->name, "avx512") == 0) return single::N_AVX3::Pass;
 #endif
 #if HWY_TARGETS & HWY_AVX2
-  if (std::strcmp(table->name, "avx2") == 0) return N_AVX2::Pass;
+  if (std::strcmp(table->name, "avx2") == 0) return single::N_AVX2::Pass;
 #endif
 #if HWY_TARGETS & HWY_NEON
-  if (std::strcmp(table->name, "neon") == 0) return N_NEON::Pass;
+  if (std::strcmp(table->name, "neon") == 0) return single::N_NEON::Pass;
 #endif
-  return N_SCALAR::Pass;
+  return single::N_SCALAR::Pass;
 }
 
 size_t CountFor(size_t bytes) {

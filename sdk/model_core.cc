@@ -1,5 +1,6 @@
 #include "sdk/model_core.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <new>
 
@@ -8,32 +9,41 @@
 namespace xst {
 namespace {
 
-Status ChooseKernels(const Options& options, ModelCore* core, Fault* fault) {
-  core->device = options.device;
-  switch (options.device.kind) {
-    case Device::Kind::reference:
-      if (options.isa.empty()) return Status::ok;
-      return fault->Set(Status::invalid_argument,
-                        "isa: expected none with device reference, got '%s'", options.isa.c_str());
-    case Device::Kind::cuda:
-      return fault->Set(Status::no_device,
-                        "device: expected one this build has (cpu, reference), got '%s'",
-                        options.device.ToString().c_str());
-    case Device::Kind::cpu:
-      break;
+// Up to this many parameters a step takes microseconds and its sums may as well be in double: the
+// result is then as close to exact as float32 state and activations allow.
+constexpr uint64_t kWideParameters = uint64_t{1} << 16;
+
+Status CheckDevice(const Options& options, Fault* fault) {
+  const bool reference = options.device.kind == Device::Kind::reference;
+  if (reference && !options.isa.empty()) {
+    return fault->Set(Status::invalid_argument,
+                      "isa: expected none with device reference, got '%s'", options.isa.c_str());
   }
-  if (options.device.threads != 1) {
+  if (options.device.kind == Device::Kind::cuda || options.device.threads != 1) {
     return fault->Set(Status::no_device,
                       "device: expected one this build has (cpu, reference), got '%s'",
                       options.device.ToString().c_str());
   }
-  core->cpu = options.isa.empty() ? kernels::BestCpuKernels()
-                                  : kernels::FindCpuKernels(options.isa.c_str());
-  if (core->cpu) return Status::ok;
-  std::string have;
-  for (const std::string& name : AvailableIsas()) have += (have.empty() ? "" : ", ") + name;
+  const std::vector<std::string> have = AvailableIsas();
+  if (options.isa.empty() || std::find(have.begin(), have.end(), options.isa) != have.end()) {
+    return Status::ok;
+  }
+  std::string names;
+  for (const std::string& name : have) names += (names.empty() ? "" : ", ") + name;
   return fault->Set(Status::no_instruction_set, "isa: expected one this machine has (%s), got '%s'",
-                    have.c_str(), options.isa.c_str());
+                    names.c_str(), options.isa.c_str());
+}
+
+uint64_t CountParameters(const formats::Directory& directory) {
+  uint64_t count = 0;
+  for (const formats::StoredTensor& t : directory.tensors) {
+    for (const formats::Source& source : t.spec.sources) {
+      uint64_t elements = 1;
+      for (uint64_t n : source.shape) elements *= n;
+      count += elements;
+    }
+  }
+  return count;
 }
 
 void FillOutputs(const formats::StreamConfig& stream, ModelInfo* info) {
@@ -67,11 +77,6 @@ void FillInfo(ModelCore* core) {
   for (const formats::StoredTensor& t : d.tensors) {
     info.tensors.push_back(
         {t.spec.name, t.dtype, t.spec.layout, t.spec.rows, t.spec.cols, t.length + t.scale_length});
-    for (const formats::Source& source : t.spec.sources) {
-      uint64_t elements = 1;
-      for (uint64_t n : source.shape) elements *= n;
-      info.parameters += elements;
-    }
     // A step reads one row of a table that is only an embedding.
     const bool gathered = t.spec.name == "embedding" && !d.config.block_stack.tie_weights;
     info.weight_bytes += (t.length + t.scale_length) / (gathered ? t.spec.rows : 1);
@@ -102,13 +107,21 @@ Status OpenCore(Memory file, const std::string& name, const Options& options,
                 std::unique_ptr<const ModelCore>* out, Fault* fault) {
   try {
     auto core = std::make_unique<ModelCore>();
-    if (const Status s = ChooseKernels(options, core.get(), fault); s != Status::ok) return s;
+    if (const Status s = CheckDevice(options, fault); s != Status::ok) return s;
+    core->device = options.device;
     core->file = std::move(file);
     const auto check = options.check_full || !core->file.mapped_file() ? formats::Check::full
                                                                        : formats::Check::ranges;
     Fault why;
     if (ReadModel(core->file.bytes(), check, &core->directory, &why) != Status::ok) {
       return fault->Set(why.status, "%s: %s", name.c_str(), why.message);
+    }
+    core->info.parameters = CountParameters(core->directory);
+    if (core->device.kind == Device::Kind::cpu) {
+      core->cpu = kernels::FindCpuKernels(
+          options.isa.empty() ? AvailableIsas().front().c_str() : options.isa.c_str(),
+          core->info.parameters <= kWideParameters ? kernels::Arithmetic::wide
+                                                   : kernels::Arithmetic::single);
     }
     if (core->directory.dtype != formats::DType::f32 && core->cpu) {
       return fault->Set(Status::unsupported_version,

@@ -8,7 +8,7 @@
 #include "kernels/cpu/panel-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 template <class X>
 HWY_INLINE void Panel(const BlockLinear& o, float* y, size_t unit, const X& x) {
@@ -27,7 +27,7 @@ HWY_INLINE void Panel(const BlockLinear& o, float* y, size_t unit, const X& x) {
   }
 }
 
-#if HWY_TARGET != HWY_SCALAR
+#if HWY_TARGET != HWY_SCALAR && !defined(XST_WIDE)
 // Blocks of 4 rows, one for each 128 bits of a vector.
 HWY_INLINE void Blocks4(const BlockLinear& o, const float* x, float* y, Range r) {
   const float* w = static_cast<const float*>(o.w.data) + r.begin * kUnit * 4;
@@ -50,7 +50,7 @@ HWY_INLINE void Blocks4(const BlockLinear& o, const float* x, float* y, Range r)
 void Run(const BlockLinear& o, float* frame, Range r) {
   const float* x = frame + o.x;
   float* y = frame + o.y;
-#if HWY_TARGET != HWY_SCALAR
+#if HWY_TARGET != HWY_SCALAR && !defined(XST_WIDE)
   if (o.w.cols == 4) return Blocks4(o, x, y, r);
 #endif
   for (size_t unit = r.begin; unit < r.end; ++unit) {
@@ -64,5 +64,5 @@ void Run(const BlockLinear& o, float* frame, Range r) {
   }
 }
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -11,12 +11,12 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 // The normed x is ((x - mean) - rest) * rstd. `rest` is what rounding left out of `mean`, so that
 // nearly equal inputs keep their digits and equal ones give 0.
 struct Centering {
-  float mean, rest, rstd;
+  Real mean, rest, rstd;
 
   HWY_INLINE V operator()(V x) const {
     return hn::Mul(hn::Sub(hn::Sub(x, Splat(mean)), Splat(rest)), Splat(rstd));
@@ -25,7 +25,7 @@ struct Centering {
 
 // Sum of f(x) over x[0, size), in blocks that keep the rounding of long sums small.
 template <class F>
-HWY_INLINE float SumOf(const float* x, size_t size, const F& f) {
+HWY_INLINE Real SumOf(const float* x, size_t size, const F& f) {
   constexpr size_t kBlock = 128;
   V sum = hn::Zero(D());
   for (size_t begin = 0; begin < size; begin += kBlock) {
@@ -39,20 +39,20 @@ HWY_INLINE float SumOf(const float* x, size_t size, const F& f) {
 }
 
 HWY_INLINE Centering Center(const float* x, size_t size, float eps) {
-  const float n = static_cast<float>(size);
+  const Real n = static_cast<Real>(size);
   const V first = Splat(x[0]);
-  const float mean = x[0] + SumOf(x, size, [&](V v) HWY_ATTR { return hn::Sub(v, first); }) / n;
+  const Real mean = x[0] + SumOf(x, size, [&](V v) HWY_ATTR { return hn::Sub(v, first); }) / n;
   const V m = Splat(mean);
-  const float rest = SumOf(x, size, [&](V v) HWY_ATTR { return hn::Sub(v, m); }) / n;
+  const Real rest = SumOf(x, size, [&](V v) HWY_ATTR { return hn::Sub(v, m); }) / n;
   const V r = Splat(rest);
-  const float square = SumOf(x, size, [&](V v) HWY_ATTR {
+  const Real square = SumOf(x, size, [&](V v) HWY_ATTR {
     const V d = hn::Sub(hn::Sub(v, m), r);
     return hn::Mul(d, d);
   });
-  return {mean, rest, 1.0f / std::sqrt(square / n + eps)};
+  return {mean, rest, Real{1} / std::sqrt(square / n + eps)};
 }
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif

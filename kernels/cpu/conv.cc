@@ -8,7 +8,7 @@
 #include "kernels/cpu/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 void Run(const Conv& o, float* frame, Range r) {
   const float* x = frame + o.x;
@@ -30,5 +30,5 @@ void Run(const Conv& o, float* frame, Range r) {
   });
 }
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

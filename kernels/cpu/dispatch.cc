@@ -11,27 +11,41 @@
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels {
 
-void Run(const Norm&, float*, Range);
-void Run(const Linear&, float*, Range);
-void Run(const BlockLinear&, float*, Range);
-void Run(const Conv&, float*, Range);
-void Run(const MlstmCell&, float*, Range);
-void Run(const MlstmOut&, float*, Range);
-void Run(const SlstmInput&, float*, Range);
-void Run(const SlstmCell&, float*, Range);
-void Run(const SlstmOut&, float*, Range);
-void Run(const GatedAct&, float*, Range);
-void Run(const Embed&, float*, Range);
+#define XST_DECLARE_TABLE(arithmetic)                                                       \
+  namespace arithmetic::HWY_NAMESPACE {                                                     \
+  void Run(const Norm&, float*, Range);                                                     \
+  void Run(const Linear&, float*, Range);                                                   \
+  void Run(const BlockLinear&, float*, Range);                                              \
+  void Run(const Conv&, float*, Range);                                                     \
+  void Run(const MlstmCell&, float*, Range);                                                \
+  void Run(const MlstmOut&, float*, Range);                                                 \
+  void Run(const SlstmInput&, float*, Range);                                               \
+  void Run(const SlstmCell&, float*, Range);                                                \
+  void Run(const SlstmOut&, float*, Range);                                                 \
+  void Run(const GatedAct&, float*, Range);                                                 \
+  void Run(const Embed&, float*, Range);                                                    \
+  constexpr Kernels<float> kTable = {                                                       \
+      XST_TARGET_NAME, #arithmetic, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run}; \
+  }
 
-constexpr const char* kName = HWY_TARGET == HWY_SCALAR ? "scalar"
-                              : HWY_TARGET == HWY_AVX2 ? "avx2"
-                              : HWY_TARGET == HWY_AVX3 ? "avx512"
-                                                       : "neon";
-constexpr Kernels<float> kTable = {kName, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run};
+#undef XST_TARGET_NAME
+#if HWY_TARGET == HWY_SCALAR
+#define XST_TARGET_NAME "scalar"
+#elif HWY_TARGET == HWY_AVX2
+#define XST_TARGET_NAME "avx2"
+#elif HWY_TARGET == HWY_AVX3
+#define XST_TARGET_NAME "avx512"
+#else
+#define XST_TARGET_NAME "neon"
+#endif
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+XST_DECLARE_TABLE(single)
+XST_DECLARE_TABLE(wide)
+#undef XST_DECLARE_TABLE
+
+}  // namespace xst::kernels
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
@@ -55,25 +69,26 @@ constexpr size_t kMaxTables = 3;
 
 // The tables of this machine, best first.
 struct Available {
-  const Kernels<float>* tables[kMaxTables];
+  const Kernels<float>* tables[2][kMaxTables];  // [Arithmetic]
   const char* names[kMaxTables + 1] = {};
   size_t count = 0;
 
   Available() {
 #if HWY_TARGETS & HWY_AVX3
-    if (HasAvx512()) Add(N_AVX3::kTable);
+    if (HasAvx512()) Add(single::N_AVX3::kTable, wide::N_AVX3::kTable);
 #endif
 #if HWY_TARGETS & HWY_AVX2
-    if (HasAvx2()) Add(N_AVX2::kTable);
+    if (HasAvx2()) Add(single::N_AVX2::kTable, wide::N_AVX2::kTable);
 #endif
 #if HWY_TARGETS & HWY_NEON
-    Add(N_NEON::kTable);
+    Add(single::N_NEON::kTable, wide::N_NEON::kTable);
 #endif
-    Add(N_SCALAR::kTable);
+    Add(single::N_SCALAR::kTable, wide::N_SCALAR::kTable);
   }
-  void Add(const Kernels<float>& table) {
-    tables[count] = &table;
-    names[count++] = table.name;
+  void Add(const Kernels<float>& in_single, const Kernels<float>& in_wide) {
+    tables[0][count] = &in_single;
+    tables[1][count] = &in_wide;
+    names[count++] = in_single.name;
   }
 };
 
@@ -84,14 +99,14 @@ const Available& Tables() {
 
 }  // namespace
 
-const Kernels<float>* FindCpuKernels(const char* name) {
+const Kernels<float>* FindCpuKernels(const char* name, Arithmetic arithmetic) {
   for (size_t i = 0; i < Tables().count; ++i) {
-    if (std::strcmp(Tables().names[i], name) == 0) return Tables().tables[i];
+    if (std::strcmp(Tables().names[i], name) == 0) {
+      return Tables().tables[static_cast<size_t>(arithmetic)][i];
+    }
   }
   return nullptr;
 }
-
-const Kernels<float>* BestCpuKernels() { return Tables().tables[0]; }
 
 const char* const* CpuKernelNames() { return Tables().names; }
 

@@ -7,7 +7,7 @@
 #include "kernels/cpu/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 void Run(const Embed& o, float* frame, Range) {
   const size_t row = static_cast<size_t>(frame[o.token]);
@@ -24,5 +24,5 @@ void Run(const Embed& o, float* frame, Range) {
   }
 }
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -8,11 +8,11 @@
 #include "kernels/cpu/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 struct Gelu {
   HWY_INLINE V operator()(V a) const {
-    const V erf = Erf(hn::Mul(a, Splat(0.707106781f)));
+    const V erf = Erf(hn::Mul(a, Splat(0.70710678118654752)));
     return hn::Mul(hn::Mul(Splat(0.5f), a), hn::Add(Splat(1.0f), erf));
   }
 };
@@ -34,8 +34,8 @@ struct Swish {
 struct Selu {
   HWY_INLINE V operator()(V a) const {
     const V zero = hn::Zero(D());
-    const V negative = hn::Mul(Splat(1.6732632423543772f), Expm1NonPositive(AtMost(a, zero)));
-    return hn::Mul(Splat(1.0507009873554805f), hn::IfThenElse(hn::Gt(a, zero), a, negative));
+    const V negative = hn::Mul(Splat(1.6732632423543772), Expm1NonPositive(AtMost(a, zero)));
+    return hn::Mul(Splat(1.0507009873554805), hn::IfThenElse(hn::Gt(a, zero), a, negative));
   }
 };
 
@@ -66,5 +66,5 @@ void Run(const GatedAct& o, float* frame, Range r) {
   }
 }
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

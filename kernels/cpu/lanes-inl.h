@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "kernels/cpu/targets.h"
 #include "kernels/ops.h"
 
 #if defined(XST_KERNELS_CPU_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -13,21 +14,44 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-using D = hn::CappedTag<float, kUnit>;
+// What the ops compute in; the frame and the weights are float.
+#ifdef XST_WIDE
+using Real = double;
+#else
+using Real = float;
+#endif
+using D = hn::CappedTag<Real, kUnit>;
 using V = hn::Vec<D>;
-inline constexpr size_t kLanes = HWY_MIN(kUnit, HWY_LANES(float));  // of a vector
-inline constexpr size_t kPanelVectors = kUnit / kLanes;             // of a panel's 16 rows
+inline constexpr size_t kLanes = HWY_MIN(kUnit, HWY_LANES(Real));  // of a vector
+inline constexpr size_t kPanelVectors = kUnit / kLanes;            // of a panel's 16 rows
 
-HWY_INLINE V Splat(float x) { return hn::Set(D(), x); }
+template <class S>
+HWY_INLINE V Splat(S x) {
+  return hn::Set(D(), static_cast<Real>(x));
+}
+
+#ifdef XST_WIDE
+using Narrow = hn::Rebind<float, D>;
+HWY_INLINE V LoadWhole(const float* p) { return hn::PromoteTo(D(), hn::LoadU(Narrow(), p)); }
+HWY_INLINE void StoreWhole(V v, float* p) { hn::StoreU(hn::DemoteTo(Narrow(), v), Narrow(), p); }
+#endif
+HWY_INLINE V LoadWhole(const Real* p) { return hn::LoadU(D(), p); }
+HWY_INLINE void StoreWhole(V v, Real* p) { hn::StoreU(v, D(), p); }
 
 // A whole vector.
 struct Full {
-  HWY_INLINE V Load(const float* p) const { return hn::LoadU(D(), p); }
-  HWY_INLINE void Store(V v, float* p) const { hn::StoreU(v, D(), p); }
+  template <class T>
+  HWY_INLINE V Load(const T* p) const {
+    return LoadWhole(p);
+  }
+  template <class T>
+  HWY_INLINE void Store(V v, T* p) const {
+    StoreWhole(v, p);
+  }
   HWY_INLINE V Keep(V v) const { return v; }
 };
 
@@ -36,22 +60,24 @@ struct Full {
 struct Part {
   size_t n;
 
-  HWY_INLINE V Load(const float* p) const {
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+  template <class T>
+  HWY_INLINE V Load(const T* p) const {
+#if (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3) && !defined(XST_WIDE)
     return hn::MaskedLoad(hn::FirstN(D(), n), D(), p);
 #else
-    HWY_ALIGN float lanes[kLanes] = {};
+    HWY_ALIGN Real lanes[kLanes] = {};
     for (size_t i = 0; i < n; ++i) lanes[i] = p[i];
     return hn::Load(D(), lanes);
 #endif
   }
-  HWY_INLINE void Store(V v, float* p) const {
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+  template <class T>
+  HWY_INLINE void Store(V v, T* p) const {
+#if (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3) && !defined(XST_WIDE)
     hn::BlendedStore(v, hn::FirstN(D(), n), D(), p);
 #else
-    HWY_ALIGN float lanes[kLanes];
+    HWY_ALIGN Real lanes[kLanes];
     hn::Store(v, D(), lanes);
-    for (size_t i = 0; i < n; ++i) p[i] = lanes[i];
+    for (size_t i = 0; i < n; ++i) p[i] = static_cast<T>(lanes[i]);
 #endif
   }
   HWY_INLINE V Keep(V v) const { return hn::IfThenElseZero(hn::FirstN(D(), n), v); }
@@ -65,9 +91,18 @@ HWY_INLINE void ForLanes(size_t begin, size_t end, const F& f) {
   if (i < end) f(i, Part{end - i});
 }
 
-HWY_INLINE float Sum(V v) { return hn::GetLane(hn::SumOfLanes(D(), v)); }
+// As a store to the frame and a load from it leave v.
+HWY_INLINE V Rounded(V v) {
+#ifdef XST_WIDE
+  return hn::PromoteTo(D(), hn::DemoteTo(Narrow(), v));
+#else
+  return v;
+#endif
+}
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+HWY_INLINE Real Sum(V v) { return hn::GetLane(hn::SumOfLanes(D(), v)); }
+
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif

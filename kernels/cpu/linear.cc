@@ -8,7 +8,7 @@
 #include "kernels/cpu/panel-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 // Stores sums of rows [row, row + kLanes), of which those below o.w.rows exist.
 HWY_INLINE void Store(const Linear& o, float* y, size_t row, V sums) {
@@ -30,14 +30,14 @@ HWY_INLINE void Panels(const Linear& o, const float* x, float* y, size_t first) 
 }
 
 // One row of layout `rows`: four partial sums of every fourth vector, then the rest.
-HWY_INLINE float Row(const float* w, const float* x, size_t cols) {
+HWY_INLINE Real Row(const float* w, const float* x, size_t cols) {
   V sums[4] = {hn::Zero(D()), hn::Zero(D()), hn::Zero(D()), hn::Zero(D())};
   size_t k = 0;
   for (; k + 4 * kLanes <= cols; k += 4 * kLanes) {
     HWY_UNROLL(4)
     for (size_t i = 0; i < 4; ++i) {
       const size_t at = k + i * kLanes;
-      sums[i] = hn::MulAdd(hn::LoadU(D(), w + at), hn::LoadU(D(), x + at), sums[i]);
+      sums[i] = hn::MulAdd(LoadWhole(w + at), LoadWhole(x + at), sums[i]);
     }
   }
   ForLanes(k, cols, [&](size_t at, auto lanes) HWY_ATTR {
@@ -52,9 +52,9 @@ void Run(const Linear& o, float* frame, Range r) {
   if (o.w.layout == Layout::rows) {
     for (size_t row = r.begin; row < r.end; ++row) {
       const float* w = static_cast<const float*>(o.w.data) + row * RoundUp16(o.w.cols);
-      float v = Row(w, x, o.w.cols);
+      Real v = Row(w, x, o.w.cols);
       if (o.bias) v += o.bias[row];
-      y[row] = o.accumulate ? y[row] + v : v;
+      y[row] = static_cast<float>(o.accumulate ? y[row] + v : v);
     }
     return;
   }
@@ -64,5 +64,5 @@ void Run(const Linear& o, float* frame, Range r) {
   for (; v < end; v += kPanelVectors) Panels<kPanelVectors>(o, x, y, v);
 }
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

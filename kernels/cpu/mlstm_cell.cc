@@ -10,15 +10,15 @@
 #include "kernels/cpu/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 struct HeadGates {
-  float forget, input, floor;  // F, I and exp(-m')
+  Real forget, input, floor;  // F, I and exp(-m')
 };
 
 // The gates of head h; moves the stabiliser.
 HWY_INLINE HeadGates Gates(const MlstmCell& o, float* frame, size_t h) {
-  float z[2] = {frame[o.gates + h], frame[o.gates + o.heads + h]};
+  Real z[2] = {frame[o.gates + h], frame[o.gates + o.heads + h]};
   if (o.gate_cap > 0) {
     const V cap = Splat(o.gate_cap);
     ForLanes(0, 2, [&](size_t i, auto lanes) HWY_ATTR {
@@ -26,10 +26,10 @@ HWY_INLINE HeadGates Gates(const MlstmCell& o, float* frame, size_t h) {
     });
   }
   float& m = frame[o.m + h];
-  const float forget = hn::GetLane(LogSigmoid(Splat(z[1]))) + m;
-  const float max = HWY_MAX(forget, z[0]);
-  m = max;
-  float e[3] = {forget - max, z[0] - max, -max};
+  const Real forget = hn::GetLane(LogSigmoid(Splat(z[1]))) + m;
+  m = static_cast<float>(HWY_MAX(forget, z[0]));
+  // From the m that is kept: any stabiliser near the maximum is right as long as it is the same.
+  Real e[3] = {forget - m, z[0] - m, -m};
   ForLanes(0, 3,
            [&](size_t i, auto lanes) HWY_ATTR { lanes.Store(Exp(lanes.Load(e + i)), e + i); });
   return {e[0], e[1], e[2]};
@@ -40,7 +40,7 @@ struct Head {
   float *h, *c;
   size_t dk, stride_c;
   V forget, h_scale, h_divisor;
-  float input;  // I, with the scale of k
+  Real input;  // I, with the scale of k
 };
 
 // Columns [begin, begin + kVectors * kLanes) of C, updated and read out in one pass over its rows.
@@ -73,9 +73,9 @@ HWY_INLINE void Columns(const Head& head, size_t begin, Lanes lanes) {
 
 HWY_INLINE void RunHead(const MlstmCell& o, float* frame, size_t h) {
   const HeadGates gates = Gates(o, frame, h);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(o.dk));
-  const float input = o.scale_key ? gates.input * scale : gates.input;
-  const float q_scale = o.scale_key ? 1.0f : scale;
+  const Real scale = 1 / std::sqrt(static_cast<Real>(o.dk));
+  const Real input = o.scale_key ? gates.input * scale : gates.input;
+  const Real q_scale = o.scale_key ? 1 : scale;
   const float* q = frame + o.q + h * o.dk;
   const float* k = frame + o.k + h * o.dk;
 
@@ -87,7 +87,7 @@ HWY_INLINE void RunHead(const MlstmCell& o, float* frame, size_t h) {
     lanes.Store(next, n + i);
     dot = hn::MulAdd(lanes.Load(q + i), next, dot);
   });
-  const float divisor = HWY_MAX(gates.floor, std::fabs(Sum(dot) * q_scale)) + o.eps;
+  const Real divisor = HWY_MAX(gates.floor, std::fabs(Sum(dot) * q_scale)) + o.eps;
 
   const Head head{q,
                   k,
@@ -110,5 +110,5 @@ void Run(const MlstmCell& o, float* frame, Range r) {
   for (size_t h = r.begin; h < r.end; ++h) RunHead(o, frame, h);
 }
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

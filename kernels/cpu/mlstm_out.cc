@@ -9,7 +9,7 @@
 #include "kernels/cpu/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 void Run(const MlstmOut& o, float* frame, Range r) {
   for (size_t head = r.begin; head < r.end; ++head) {
@@ -30,5 +30,5 @@ void Run(const MlstmOut& o, float* frame, Range r) {
   }
 }
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -8,7 +8,7 @@
 #include "kernels/cpu/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 void Run(const Norm& o, float* frame, Range) {
   const float* x = frame + o.x;
@@ -17,8 +17,8 @@ void Run(const Norm& o, float* frame, Range) {
   if (o.center) {
     center = Center(x, o.size, o.eps);
   } else {
-    const float square = SumOf(x, o.size, [](V v) HWY_ATTR { return hn::Mul(v, v); });
-    center = {0, 0, 1.0f / std::sqrt(square / static_cast<float>(o.size) + o.eps)};
+    const Real square = SumOf(x, o.size, [](V v) HWY_ATTR { return hn::Mul(v, v); });
+    center = {0, 0, Real{1} / std::sqrt(square / static_cast<Real>(o.size) + o.eps)};
   }
   const V offset = Splat(o.weight_offset);
   ForLanes(0, o.size, [&](size_t i, auto lanes) HWY_ATTR {
@@ -29,5 +29,5 @@ void Run(const Norm& o, float* frame, Range) {
   });
 }
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -9,7 +9,7 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 // Row vectors whose sums are in flight at once: enough to cover the latency of a multiply-add.
 inline constexpr size_t kGroup = 8;
@@ -31,7 +31,7 @@ class F32Rows {
   }
   // Row vector i of column k.
   HWY_INLINE V Load(size_t i, size_t k) const {
-    return hn::Load(D(), panel_[i / kPanelVectors] + k * kUnit + i % kPanelVectors * kLanes);
+    return LoadWhole(panel_[i / kPanelVectors] + k * kUnit + i % kPanelVectors * kLanes);
   }
 
  private:
@@ -71,15 +71,21 @@ class BlockInputs {
   HWY_INLINE size_t begin() const { return static_cast<size_t>(begin_[0]); }
   // Input k of the block of each row of row vector v.
   HWY_INLINE V Gather(const float* x, size_t v, size_t k) const {
+#ifdef XST_WIDE
+    HWY_ALIGN Real lanes[kLanes];
+    for (size_t i = 0; i < kLanes; ++i) lanes[i] = x[begin_[v * kLanes + i] + k];
+    return hn::Load(D(), lanes);
+#else
     const hn::RebindToSigned<D> di;
     return hn::GatherIndex(D(), x + k, hn::Load(di, begin_ + v * kLanes));
+#endif
   }
 
  private:
   alignas(64) int32_t begin_[kUnit];
 };
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif

@@ -9,11 +9,11 @@
 #include "kernels/cpu/panel-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 // raw = (wx + R y) + bias of one unit's 64 rows.
 template <class X>
-HWY_INLINE void Raw(const SlstmCell& o, const float* wx, size_t unit, const X& x, float* raw) {
+HWY_INLINE void Raw(const SlstmCell& o, const float* wx, size_t unit, const X& x, Real* raw) {
   constexpr size_t kVectors = HWY_MIN(kGroup, 4 * kPanelVectors);
   for (size_t part = 0; part < 4 * kPanelVectors; part += kVectors) {
     V sums[kVectors];
@@ -22,15 +22,15 @@ HWY_INLINE void Raw(const SlstmCell& o, const float* wx, size_t unit, const X& x
         [&](size_t i, size_t k) HWY_ATTR { return x(part + i, k); }, sums);
     for (size_t i = 0; i < kVectors; ++i) {
       const size_t at = (part + i) * kLanes;
-      const V w = hn::LoadU(D(), wx + unit * 4 * kUnit + at);
-      const V b = hn::LoadU(D(), o.bias + unit * 4 * kUnit + at);
+      const V w = LoadWhole(wx + unit * 4 * kUnit + at);
+      const V b = LoadWhole(o.bias + unit * 4 * kUnit + at);
       hn::Store(hn::Add(hn::Add(w, sums[i]), b), D(), raw + at);
     }
   }
 }
 
 template <class Lanes>
-HWY_INLINE void Cell(const SlstmCell& o, float* frame, size_t channel, const float* raw,
+HWY_INLINE void Cell(const SlstmCell& o, float* frame, size_t channel, const Real* raw,
                      Lanes lanes) {
   float* c = frame + o.c + channel;
   const V one = Splat(1.0f);
@@ -48,7 +48,7 @@ HWY_INLINE void Cell(const SlstmCell& o, float* frame, size_t channel, const flo
     float* m = frame + o.m + channel;
     const V n_old = lanes.Load(n);
     const V lfm = hn::Add(lanes.Load(m), LogSigmoid(AtMost(f, Splat(o.forget_cap))));
-    const V m_new = hn::IfThenElse(hn::Eq(n_old, hn::Zero(D())), i, AtLeast(i, lfm));
+    const V m_new = Rounded(hn::IfThenElse(hn::Eq(n_old, hn::Zero(D())), i, AtLeast(i, lfm)));
     const V input = AtMost(Exp(hn::Sub(i, m_new)), one);
     const V forget = AtMost(Exp(hn::Sub(lfm, m_new)), one);
     const V c_new = hn::MulAdd(forget, lanes.Load(c), hn::Mul(input, z));
@@ -66,7 +66,7 @@ void Run(const SlstmCell& o, float* frame, Range r) {
   const float* y = frame + o.y;
   for (size_t unit = r.begin; unit < r.end; ++unit) {
     const size_t begin = unit * kUnit;
-    alignas(64) float raw[4 * kUnit];
+    alignas(64) Real raw[4 * kUnit];
     const BlockInputs inputs(begin, o.channels, o.dim);
     if (inputs.uniform()) {
       const float* yb = y + inputs.begin();
@@ -83,5 +83,5 @@ void Run(const SlstmCell& o, float* frame, Range r) {
   }
 }
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -8,7 +8,7 @@
 #include "kernels/cpu/panel-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 template <class X>
 HWY_INLINE void Unit(const SlstmInput& o, float* wx, size_t unit, const X& x) {
@@ -19,7 +19,7 @@ HWY_INLINE void Unit(const SlstmInput& o, float* wx, size_t unit, const X& x) {
         F32Rows<kVectors>(o.w, unit * 4 * kPanelVectors + part), o.w.cols,
         [&](size_t i, size_t k) HWY_ATTR { return x(part + i, k); }, sums);
     for (size_t i = 0; i < kVectors; ++i) {
-      hn::StoreU(sums[i], D(), wx + unit * 4 * kUnit + (part + i) * kLanes);
+      StoreWhole(sums[i], wx + unit * 4 * kUnit + (part + i) * kLanes);
     }
   }
 }
@@ -42,5 +42,5 @@ void Run(const SlstmInput& o, float* frame, Range r) {
   }
 }
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

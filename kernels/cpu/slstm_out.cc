@@ -8,7 +8,7 @@
 #include "kernels/cpu/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 void Run(const SlstmOut& o, float* frame, Range r) {
   for (size_t head = r.begin; head < r.end; ++head) {
@@ -29,5 +29,5 @@ void Run(const SlstmOut& o, float* frame, Range r) {
   }
 }
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -1,6 +1,14 @@
 // Which Highway targets this library compiles; included before foreach_target.h by every op.
 #pragma once
 
+// Every op is compiled twice: with sums and functions in float, and in double over the same float
+// frame (XST_WIDE), where an op's result is off by little more than its rounding to float.
+#ifdef XST_WIDE
+#define XST_ARITHMETIC wide
+#else
+#define XST_ARITHMETIC single
+#endif
+
 // The fallback is truly one lane on every compiler.
 #define HWY_BROKEN_EMU128 1
 // The fallback is kept beside the vector targets, for `--isa scalar`.

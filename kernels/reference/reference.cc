@@ -15,8 +15,8 @@ namespace xst::kernels {
 
 const Kernels<double>& ReferenceKernels() {
   using reference::Run;
-  static constexpr Kernels<double> kTable = {"reference", Run, Run, Run, Run, Run,
-                                             Run,         Run, Run, Run, Run, Run};
+  static constexpr Kernels<double> kTable = {"reference", "double", Run, Run, Run, Run, Run,
+                                             Run,         Run,      Run, Run, Run, Run};
   return kTable;
 }
 

@@ -14,12 +14,15 @@
 
 namespace xst::kernels {
 
-inline void PrintTo(const Kernels<float>& k, std::ostream* os) { *os << k.name; }
+inline void PrintTo(const Kernels<float>& k, std::ostream* os) {
+  *os << k.name << " " << k.arithmetic;
+}
 
 inline std::vector<const Kernels<float>*> AllTables() {
   std::vector<const Kernels<float>*> tables;
   for (const char* const* name = CpuKernelNames(); *name; ++name) {
-    tables.push_back(FindCpuKernels(*name));
+    tables.push_back(FindCpuKernels(*name, Arithmetic::single));
+    tables.push_back(FindCpuKernels(*name, Arithmetic::wide));
   }
   return tables;
 }
@@ -44,9 +47,10 @@ class OpTest : public testing::TestWithParam<const Kernels<float>*> {
   }
 };
 
-#define XST_OP_TEST_SUITE(Suite)                                                    \
-  INSTANTIATE_TEST_SUITE_P(, Suite, testing::ValuesIn(::xst::kernels::AllTables()), \
-                           [](const auto& i) { return std::string(i.param->name); })
+#define XST_OP_TEST_SUITE(Suite)                               \
+  INSTANTIATE_TEST_SUITE_P(                                    \
+      , Suite, testing::ValuesIn(::xst::kernels::AllTables()), \
+      [](const auto& i) { return std::string(i.param->name) + "_" + i.param->arithmetic; })
 
 // An array in memory that is aligned as the model's weights are.
 class Aligned {

@@ -8,7 +8,7 @@
 #include "tests/unit/kernels/math_table.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace xst::kernels::HWY_NAMESPACE {
+namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 template <V (*kFunction)(V)>
 void Map(const float* x, float* y, size_t n) {
@@ -30,11 +30,11 @@ constexpr MathTable kMath = {HWY_TARGET == HWY_SCALAR ? "scalar"
                              Map<Tanh>,
                              Map<Erf>};
 
-}  // namespace xst::kernels::HWY_NAMESPACE
+}  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace xst::kernels {
+namespace xst::kernels::XST_ARITHMETIC {
 
 std::vector<const MathTable*> MathTables() {
   return {
@@ -51,5 +51,5 @@ std::vector<const MathTable*> MathTables() {
   };
 }
 
-}  // namespace xst::kernels
+}  // namespace xst::kernels::XST_ARITHMETIC
 #endif  // HWY_ONCE

@@ -14,6 +14,11 @@ struct MathTable {
 };
 
 // All that were compiled, whether this machine has them or not.
+namespace single {
 std::vector<const MathTable*> MathTables();
+}
+namespace wide {
+std::vector<const MathTable*> MathTables();
+}
 
 }  // namespace xst::kernels

@@ -2,6 +2,7 @@
 // float around the seams.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -38,11 +39,12 @@ struct Case {
   float low, high;
   double ulp;
   std::vector<float> seams;
+  const char* arithmetic = "single";
 };
 
 std::vector<Case> Cases() {
   std::vector<Case> cases;
-  for (const MathTable* t : MathTables()) {
+  for (const MathTable* t : single::MathTables()) {
     if (!FindCpuKernels(t->name)) continue;
     cases.push_back({t,
                      "Exp",
@@ -78,6 +80,16 @@ std::vector<Case> Cases() {
     cases.push_back(
         {t, "Erf", &MathTable::erf, std::erf, -kInf, kInf, 1.5, {-4, -1, 0, 1, 3.92f, 4}});
   }
+  // In double only the rounding of the result to float is left.
+  const std::vector<const MathTable*> single = single::MathTables(), wide = wide::MathTables();
+  for (size_t i = 0, n = cases.size(); i < n; ++i) {
+    Case c = cases[i];
+    c.table = wide[static_cast<size_t>(std::find(single.begin(), single.end(), c.table) -
+                                       single.begin())];
+    c.arithmetic = "wide";
+    c.ulp = 0.501;
+    cases.push_back(c);
+  }
   return cases;
 }
 
@@ -97,7 +109,7 @@ class MathTest : public testing::TestWithParam<Case> {
   float worst_x = 0, worst_y = 0;
 };
 INSTANTIATE_TEST_SUITE_P(, MathTest, testing::ValuesIn(Cases()), [](const auto& i) {
-  return std::string(i.param.function) + "_" + i.param.table->name;
+  return std::string(i.param.function) + "_" + i.param.table->name + "_" + i.param.arithmetic;
 });
 
 TEST_P(MathTest, Ulp) {
