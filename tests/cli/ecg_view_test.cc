@@ -111,14 +111,14 @@ TEST(Picture, ShowsTheNumbersWithUnits) {
   EXPECT_NE(PlainLine(state).find("heart rate –"), std::string::npos);
   for (uint64_t n = 0; n < 1000; ++n) state.Take(At(n, Probability(n)));
   const std::string line = PlainLine(state);
-  for (const char* part : {"heart rate 60/min", "beats 10", "surprise -1.0 nat", "latency 20.0 us",
+  for (const char* part : {"heart rate 60/min", "beats 10", "surprise -1.0 nat", "latency 20 us",
                            " mV", "deadlines missed 0"}) {
     EXPECT_NE(line.find(part), std::string::npos) << part << " in " << line;
   }
   std::string all;
   for (const std::string& row : Picture(state, 100, 24, "tcp://127.0.0.1:9872", false)) all += row;
   for (const char* part :
-       {"▼", "mV", "nat", "µs", "predicted 50.0 ms ahead", "waiting for the daemon"}) {
+       {"▼", "mV", "nat", "µs", "predicted 50 ms ahead", "waiting for the daemon"}) {
     EXPECT_NE(all.find(part), std::string::npos) << part;
   }
 }

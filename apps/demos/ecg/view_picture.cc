@@ -12,7 +12,6 @@ namespace {
 using terminal::Axes;
 using terminal::Canvas;
 using terminal::Line;
-using terminal::Number;
 using terminal::Style;
 
 constexpr int kAxisCells = 10;
@@ -61,7 +60,7 @@ std::string TimeAxis(int width, int plot_columns) {
   for (int s = static_cast<int>(kWindowSeconds); s >= 1; --s) {
     const double right = 1 - s / kWindowSeconds;
     line.Fill(kAxisCells + static_cast<int>(right * plot_columns))
-        .Add("-" + std::to_string(s) + " s", Style::dim);
+        .Add(Fixed(-s, 0) + " s", Style::dim);
   }
   line.Right("now", Style::dim);
   return line.str();
@@ -71,17 +70,19 @@ std::string Numbers(const ViewState& state, int width) {
   const Outputs& outputs = state.outputs();
   Line line(width);
   line.Add(" ♥ ", Style::red).Add(Fixed(state.heart_rate(), 0), Style::bold).Add(" per minute");
-  const auto add = [&](const std::string& name, const std::string& value, const std::string& unit) {
-    line.Add("   " + name + " ").Add(value, Style::bold).Add(" " + unit);
+  // What does not fit as a whole is left out.
+  const auto add = [&](const std::string& name, const std::string& value, const std::string& unit,
+                       Style style = Style::bold) {
+    const std::string before = "   " + name + " ", after = unit.empty() ? "" : " " + unit;
+    const int cells = terminal::Cells(before) + terminal::Cells(value) + terminal::Cells(after);
+    if (line.cells() + cells <= width) line.Add(before).Add(value, style).Add(after);
   };
   add("beats", std::to_string(state.beat_count()), "");
   const auto& x = state.last().x;
   add(outputs.input, Fixed(x.empty() ? NAN : double{x[0].second}, 2), outputs.unit);
   add("surprise", Fixed(double{state.last().Find(outputs.surprise)}, 1), "nat");
-  add("latency", Number(state.mean_latency_us()), "µs");
-  if (state.late() > 0) {
-    line.Add("   deadlines missed " + std::to_string(state.late()), Style::yellow);
-  }
+  add("latency", Fixed(state.mean_latency_us(), 0), "µs");
+  if (state.late() > 0) add("late", std::to_string(state.late()), "", Style::yellow);
   return line.str();
 }
 
@@ -89,7 +90,7 @@ std::string Foot(const ViewState& state, int width, const std::string& endpoint)
   Line line(width);
   line.Add(" ── ", Style::green).Add(state.outputs().input);
   line.Add("  ── ", Style::cyan)
-      .Add("predicted " + Number(1e3 * state.outputs().ahead_s) + " ms ahead");
+      .Add("predicted " + Fixed(1e3 * state.outputs().ahead_s, 0) + " ms ahead");
   line.Right(endpoint + "  q quits", Style::dim);
   return line.str();
 }
@@ -105,7 +106,7 @@ std::vector<std::string> Picture(const ViewState& state, int columns, int rows,
 
   Line title(columns);
   title.Add(" xlstm-stream", Style::bold)
-      .Add("  " + outputs.input + " at " + Number(outputs.rate_hz) + " Hz");
+      .Add("  " + outputs.input + " at " + Fixed(outputs.rate_hz, 0) + " Hz");
   if (state.last().quality) {
     title.Add("  " + terminal::QualityNames(state.last().quality), Style::yellow);
   }
@@ -142,7 +143,7 @@ std::string PlainLine(const ViewState& state) {
       Fixed(x.empty() ? NAN : double{x[0].second}, 2) + " " + outputs.unit + "  heart rate " +
       Fixed(state.heart_rate(), 0) + "/min  beats " + std::to_string(state.beat_count()) +
       "  surprise " + Fixed(double{state.last().Find(outputs.surprise)}, 1) + " nat  latency " +
-      Number(state.mean_latency_us()) + " us  deadlines missed " + std::to_string(state.late());
+      Fixed(state.mean_latency_us(), 0) + " us  deadlines missed " + std::to_string(state.late());
   if (state.last().quality) text += "  " + terminal::QualityNames(state.last().quality);
   return text;
 }
