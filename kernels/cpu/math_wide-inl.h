@@ -56,5 +56,5 @@ HWY_INLINE V Erf(V x) {
   }
   const V erf = hn::Mul(hn::Mul(Splat(1.1283791670955126), Exp(hn::Neg(t))), hn::Mul(a, sum));
   // From 5 on it is 1 to within 2e-12; what multiplies it may be large.
-  return hn::CopySign(hn::IfThenElse(hn::Lt(a, Splat(5.0)), erf, Splat(1.0)), x);
+  return hn::CopySign(hn::IfThenElse(hn::Ge(a, Splat(5.0)), Splat(1.0), erf), x);
 }
