@@ -47,7 +47,7 @@ def check_summary(text, seconds):
     assert 0 < seen <= samples and (seconds is None or samples >= seconds * 360 * 0.5)
     p50, p99, largest = map(float, re.search(r"p50 ([\d.]+) us, p99 ([\d.]+) us, max ([\d.]+) us", text).groups())
     assert 0 < p50 <= p99 <= largest
-    assert re.search(r"beats +\d+", text)
+    assert re.search(r"^beats +\d+", text, re.M)
     late, outputs = map(int, re.search(r"deadlines missed +(\d+) of (\d+)", text).groups())
     assert late <= outputs == samples
 
@@ -76,7 +76,7 @@ def test_plain_lines_and_a_subscriber_beside_them():
     lines = re.findall(r"^t [\d.]+ s  ecg .* mV  heart rate .*/min  beats \d+ .*$", text, re.M)
     assert len(lines) >= 3
     check_summary(text, 5)
-    assert int(re.search(r"beats +(\d+)", text)[1]) >= 3
+    assert int(re.search(r"^beats +(\d+)", text, re.M)[1]) >= 3
     check_end(process)
 
 

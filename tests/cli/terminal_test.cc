@@ -174,7 +174,7 @@ TEST(ParseRecord, RefusesEverythingElse) {
   for (size_t size = 0; size < good.size(); ++size) EXPECT_FALSE(Parse(good.substr(0, size), &r));
   for (const char* key : {"timestamp", "seq", "epoch", "quality", "\"y\"", "\"x\"", "latency_us"}) {
     std::string text = good;
-    text.replace(text.find(key) + 1, 1, "_");
+    text[text.find(key) + 1] = '_';
     EXPECT_FALSE(Parse(text, &r)) << text;
   }
   for (const char* text : {"[]", "1", "null", "\"x\"", "{}", "\xff\xfe"})
