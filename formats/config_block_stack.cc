@@ -10,8 +10,9 @@ using Type = MapReader::Type;
 
 constexpr std::initializer_list<const char*> kDTypes = {"bfloat16", "float16", "float32"};
 
-// The inner dimension of an up-projection, in IEEE double and in the official order.
-uint32_t InnerDimension(MapReader& map, double factor, uint32_t embedding_dim) {
+// The inner dimension of an up-projection, in IEEE double and in the official order; 0 if it is out
+// of range and no block uses it.
+uint32_t InnerDimension(MapReader& map, double factor, uint32_t embedding_dim, bool used) {
   bool up = true;
   uint32_t multiple = 64;
   const YamlNode* where = map.Has("proj_factor") ? map.Take("proj_factor") : &map.place();
@@ -22,6 +23,7 @@ uint32_t InnerDimension(MapReader& map, double factor, uint32_t embedding_dim) {
   const double parts = wanted / multiple;
   const double inner = (up ? std::ceil(parts) : std::floor(parts)) * multiple;
   if (!(inner >= 1 && inner <= kMaxDim)) {
+    if (!used) return 0;
     map.Fail(*where, "proj_factor", "an inner dimension from 1 to " + std::to_string(kMaxDim),
              std::to_string(inner));
   }
@@ -43,7 +45,7 @@ MlstmConfig ReadMlstm(MapReader& block, uint32_t embedding_dim, bool used) {
   map.Integer("num_heads", 1, kMaxDim, &m.heads);
   map.Integer("conv1d_kernel_size", 1, kMaxKernel, &m.conv_kernel);
   map.Integer("qkv_proj_blocksize", 1, kMaxDim, &wanted);
-  m.inner = InnerDimension(map, 2.0, embedding_dim);
+  m.inner = InnerDimension(map, 2.0, embedding_dim, used);
   IgnoreOverwritten(map);
   map.Ignore("bias", Type::boolean);
   map.Ignore("context_length", Type::integer);
@@ -65,7 +67,8 @@ MlstmConfig ReadMlstm(MapReader& block, uint32_t embedding_dim, bool used) {
   return m;
 }
 
-std::optional<FeedForwardConfig> ReadFeedForward(MapReader& block, uint32_t embedding_dim) {
+std::optional<FeedForwardConfig> ReadFeedForward(MapReader& block, uint32_t embedding_dim,
+                                                 bool used) {
   FeedForwardConfig f;
   if (const YamlNode* node = block.Take("feedforward")) {
     if (node->kind == YamlNode::Kind::null) return std::nullopt;
@@ -77,7 +80,7 @@ std::optional<FeedForwardConfig> ReadFeedForward(MapReader& block, uint32_t embe
   map.Bool("bias", &f.bias);
   uint32_t type;
   map.Choice("ff_type", {"ffn_gated"}, &type);
-  f.inner = InnerDimension(map, 1.3, embedding_dim);
+  f.inner = InnerDimension(map, 1.3, embedding_dim, used);
   IgnoreOverwritten(map);
   map.Finish();
   return f;
@@ -136,7 +139,7 @@ SlstmConfig ReadSlstm(MapReader& block, uint32_t embedding_dim, bool used, std::
   ReadSlstmFields(map, &s, backend);
   IgnoreSlstmFields(map);
   map.Finish();
-  s.feedforward = ReadFeedForward(block, embedding_dim);
+  s.feedforward = ReadFeedForward(block, embedding_dim, used);
   block.Finish();
   if (used && embedding_dim % s.heads != 0) {
     map.Fail(heads ? *heads : map.place(), "num_heads",

@@ -85,6 +85,10 @@ TEST(Config, PositionsOfSlstmBlocks) {
   EXPECT_EQ(blocks("\"all\""), (std::vector<uint8_t>{1, 1, 1}));
   EXPECT_EQ(blocks("[]"), (std::vector<uint8_t>{0, 0, 0}));
   EXPECT_FALSE(Parse(both + "all").block_stack.mlstm);
+  // A template that no block takes may have impossible sizes.
+  EXPECT_NO_THROW(
+      Parse("mlstm_block: {mlstm: {proj_factor: 0.1, round_proj_up_dim_up: false, num_heads: 5}}\n"
+            "slstm_block: {}\nslstm_at: all\n"));
 }
 
 TEST(Config, Families) {

@@ -131,6 +131,30 @@ TEST_F(SafetensorsTest, RefusesLies) {
   }
 }
 
+// Any mangled file is an Error or tensors that can be read.
+TEST_F(SafetensorsTest, MangledFilesAreRefusedOrReadable) {
+  const std::string path = folder_ / "w.safetensors";
+  WriteSafetensors(path, {{"a", {2, 3}, {1, 2, 3, 4, 5, 6}}, {"b", {1}, {7}}});
+  const std::string good = test::ReadText(path);
+  const char kBytes[] = "{}[]:,\"\\0123456789-.eFnul";
+  std::mt19937 bits(9);
+  for (int round = 0; round < 3000; ++round) {
+    std::string bad = good;
+    for (int change = 0; change < 2; ++change) {
+      const size_t at = bits() % bad.size();
+      bad[at] = bits() % 4 ? kBytes[bits() % (sizeof kBytes - 1)] : static_cast<char>(bits());
+    }
+    if (bits() % 8 == 0) bad.resize(bits() % bad.size());
+    test::WriteText(path, bad);
+    try {
+      const Safetensors tensors(path);
+      for (const auto& entry : tensors.entries()) tensors.read(entry);
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()), "");
+    }
+  }
+}
+
 TEST_F(SafetensorsTest, MissingFilesAndFolders) {
   try {
     Safetensors tensors(folder_ / "none");

@@ -47,9 +47,9 @@ TEST(Yaml, LimitsDepthSizeAndKeys) {
   const auto nested = [](size_t n) { return std::string(n, '[') + std::string(n, ']'); };
   EXPECT_EQ(FailureOf(nested(17)).substr(0, 7), "y:1:17:");
   EXPECT_EQ(FailureOf(nested(16)), "accepted");
-  EXPECT_NE(FailureOf("# " + std::string(1 << 20, 'x')), "accepted");
+  EXPECT_NE(FailureOf(std::string((1 << 20) + 1, '#')), "accepted");
   std::string keys;
-  for (int i = 0; i < 257; ++i) keys += "k" + std::to_string(i) + ": 1\n";
+  for (int i = 0; i < 257; ++i) keys += std::to_string(i) + ": 1\n";
   EXPECT_EQ(FailureOf(keys).substr(0, 6), "y:257:");
   for (const char* piece : {"[", "{", "- ", "? ", "{a: ", "a: ", "&a ", "\"", "|\n", "%", "[[]"}) {
     std::string text;

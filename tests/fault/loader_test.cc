@@ -1,0 +1,158 @@
+// A small model file, cut at every length and with every bit flipped, as it is and with all
+// checksums right again: a clean error or a valid model, and a valid model steps.
+#include <gtest/gtest.h>
+
+#include "formats/config_yaml.h"
+#include "formats/pack.h"
+#include "sdk/session.h"
+#include "tests/fault/reseal.h"
+#include "tests/unit/formats/support.h"
+
+namespace xst {
+namespace {
+
+using formats::Check;
+using formats::Directory;
+
+// Both kinds of block, every optional tensor, every kind of output, and a probe.
+constexpr char kWrapped[] =
+    "mlstm_block:\n  mlstm: {num_heads: 2, conv1d_kernel_size: 2, qkv_proj_blocksize: 2,\n"
+    "          proj_factor: 1.0, round_proj_up_to_multiple_of: 2}\n"
+    "slstm_block:\n  slstm: {num_heads: 2, conv1d_kernel_size: 2}\n"
+    "  feedforward: {proj_factor: 1.0, round_proj_up_to_multiple_of: 2, bias: true}\n"
+    "num_blocks: 2\nembedding_dim: 4\nslstm_at: [1]\nbias: true\n"
+    "stream:\n  rate_hz: 100\n"
+    "  inputs: [{name: a, unit: mV, mean: 1, std: 2}, {name: b, missing: mean}]\n"
+    "  outputs: [{gaussian: g, of: a, horizon: 2}, {surprise: s, of: g}, {softmax: [p, q]},\n"
+    "            {value: v, of: b, residual: true}, {sigmoid: z}, {raw: r}]\n"
+    "  warmup: 3\n";
+constexpr char kLm[] =
+    "mlstm_block:\n  mlstm: {num_heads: 1, proj_factor: 0.25, round_proj_up_to_multiple_of: 2,\n"
+    "          qkv_proj_blocksize: 2}\n"
+    "embedding_dim: 16\nvocab_size: 17\ntie_weights: true\n";
+
+// The bytes of a packed random model, with a probe that leads through the whole directory.
+std::string SmallModel(const char* yaml, formats::DType dtype) {
+  const formats::test::ScratchFolder folder;
+  formats::ModelConfig config = formats::ParseConfig(yaml, "c", nullptr);
+  if (config.stream) config.stream->encoder_bias = config.stream->head_bias = true;
+  WriteSafetensors(folder / "weights.safetensors", formats::test::RandomCheckpoint(config, 3));
+  formats::test::WriteText(folder / "config.yaml", yaml);
+  formats::PackOptions options;
+  options.dtype = dtype;
+  options.probe.steps = 1;
+  options.probe.input.assign(InputWidth(config), 0);
+  options.probe.expected.assign(OutputWidth(config), 0.25f);
+  options.probe.expected_stored = options.probe.framework = options.probe.expected;
+  options.probe.bound_cpu = options.probe.bound_cuda = 1;
+  PackModel(folder.path(), folder / "m.xst", options);
+  return formats::test::ReadText(folder / "m.xst");
+}
+
+// Opens and steps what ReadModel accepted: whatever the weights are, no wild access and an end.
+void StepAccepted(std::span<const std::byte> file, const Directory& directory) {
+  Options options;
+  if (directory.dtype != formats::DType::f32) options.device.kind = Device::Kind::reference;
+  const auto model = Model::open(file, options);
+  Session session(model);
+  std::vector<float> out(model->info().output_width);
+  for (int t = 0; t < 3; ++t) {
+    if (model->info().tokens) {
+      ASSERT_EQ(session.step(int64_t{t % 2}, out), Status::ok);
+    } else {
+      const std::vector<float> in(model->info().input_width, 0.5f * static_cast<float>(t));
+      ASSERT_EQ(session.step(in, out), Status::ok);
+    }
+  }
+}
+
+// Whether the bytes are a model; every refusal has a status and a text.
+bool Accepted(std::span<const std::byte> file, Check check, Directory* directory) {
+  Fault fault;
+  const Status s = ReadModel(file, check, directory, &fault);
+  if (s == Status::ok) return true;
+  EXPECT_EQ(s, fault.status);
+  EXPECT_NE(fault.message[0], '\0');
+  EXPECT_EQ(fault.message[sizeof fault.message - 1], '\0');
+  return false;
+}
+
+struct Variant {
+  const char* name;
+  const char* yaml;
+  formats::DType dtype;
+};
+
+class Loader : public testing::TestWithParam<Variant> {
+ protected:
+  Loader() : model_(SmallModel(GetParam().yaml, GetParam().dtype)) {}
+  const std::string model_;
+};
+
+TEST_P(Loader, TheModelItselfIsValidAndSteps) {
+  const formats::test::AlignedBytes file(model_);
+  Directory directory;
+  ASSERT_TRUE(Accepted(file.bytes(), Check::full, &directory));
+  StepAccepted(file.bytes(), directory);
+}
+
+TEST_P(Loader, EveryTruncationIsRefused) {
+  for (size_t n = 0; n < model_.size(); ++n) {
+    const formats::test::AlignedBytes cut(model_.substr(0, n));
+    Directory directory;
+    EXPECT_FALSE(Accepted(cut.bytes(), Check::full, &directory)) << n;
+    if (n < 64) continue;
+    test::StoreU64(cut.bytes(), 8, n);
+    test::Reseal(cut.bytes());
+    EXPECT_FALSE(Accepted(cut.bytes(), Check::full, &directory)) << n << " resealed";
+  }
+  const formats::test::AlignedBytes longer(model_ + std::string(64, '\0'));
+  Directory directory;
+  EXPECT_FALSE(Accepted(longer.bytes(), Check::full, &directory));
+  test::StoreU64(longer.bytes(), 8, longer.bytes().size());
+  test::Reseal(longer.bytes());
+  EXPECT_FALSE(Accepted(longer.bytes(), Check::full, &directory));
+}
+
+TEST_P(Loader, EveryBitFlipIsRefused) {
+  const formats::test::AlignedBytes file(model_);
+  for (size_t bit = 0; bit < model_.size() * 8; ++bit) {
+    const std::byte mask = std::byte{1} << bit % 8;
+    file.bytes()[bit / 8] ^= mask;
+    Directory directory;
+    EXPECT_FALSE(Accepted(file.bytes(), Check::full, &directory)) << bit;
+    file.bytes()[bit / 8] ^= mask;
+  }
+}
+
+// Behind right checksums a flip may give another valid model; every one of them steps.
+TEST_P(Loader, EveryResealedBitFlipIsRefusedOrSteps) {
+  size_t accepted = 0, refused = 0;
+  const uint64_t payload = test::LoadU64(std::as_bytes(std::span(model_)), 24);
+  for (size_t bit = 0; bit < model_.size() * 8; ++bit) {
+    const formats::test::AlignedBytes file(model_);
+    file.bytes()[bit / 8] ^= std::byte{1} << bit % 8;
+    test::Reseal(file.bytes());
+    Directory directory;
+    const bool loose = Accepted(file.bytes(), Check::ranges, &directory);
+    const bool valid = Accepted(file.bytes(), Check::full, &directory);
+    EXPECT_TRUE(loose || !valid) << bit;
+    ++(valid ? accepted : refused);
+    // In the payload, most accepted flips are just another weight: every 29th bit is tried.
+    if (valid && (bit / 8 < payload || bit % 29 == 0)) {
+      SCOPED_TRACE(bit);
+      StepAccepted(file.bytes(), directory);
+    }
+  }
+  EXPECT_GT(accepted, model_.size());  // weights are free to change
+  EXPECT_GT(refused, model_.size());   // sizes, places, padding and kinds are not
+}
+
+INSTANTIATE_TEST_SUITE_P(SmallModels, Loader,
+                         testing::Values(Variant{"wrapped_f32", kWrapped, formats::DType::f32},
+                                         Variant{"lm_i8", kLm, formats::DType::i8},
+                                         Variant{"lm_bf16", kLm, formats::DType::bf16}),
+                         [](const auto& instance) { return instance.param.name; });
+
+}  // namespace
+}  // namespace xst
