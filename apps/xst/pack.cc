@@ -36,9 +36,9 @@ void Pack(PackArgs& args) {
         Status::not_found,
         args.source + ": expected a .safetensors file or a folder with one, got nothing there");
   }
-  formats::Array input;  // empty: a seeded random probe
+  std::optional<formats::Array> input;
   if (!args.probe.empty()) input = formats::ReadNpy(args.probe);
-  args.options.probe = MakeProbe(args.source, args.options, input);
+  args.options.probe = MakeProbe(args.source, args.options, input ? &*input : nullptr);
   const formats::Remarks remarks = formats::PackModel(args.source, args.output, args.options);
   if (args.verbose) {
     for (const std::string& remark : remarks) std::printf("%s\n", remark.c_str());

@@ -26,7 +26,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kWindowSeconds = 10;  // of the source's time
 constexpr milliseconds kFrame{50};
-constexpr int kLabelCells = 24;
+constexpr int kLabelCells = 28, kValueCells = 10;
 constexpr int kTallest = 8;  // rows of one curve
 
 struct WatchArgs {
@@ -105,8 +105,8 @@ class Topic {
       Line line(width);
       if (row == 0) {
         const std::string value = Number(curve.last);
-        line.Add(" ");
-        line.Add(curve.name.substr(0, static_cast<size_t>(kLabelCells - 11)));
+        const Line name = Line(kLabelCells - kValueCells).Add(" " + curve.name);
+        line.AddRendered(name.str(), name.cells());
         line.Fill(kLabelCells - 1 - terminal::Cells(value)).Add(value, Style::bold);
       } else if (row == 1 || row == rows - 1) {
         const std::string bound = Number(row == rows - 1 ? axes.low : axes.high);
