@@ -9,7 +9,6 @@ namespace xst::formats {
 namespace {
 
 constexpr size_t kMaxText = 128, kMaxSource = 4096, kMaxYaml = size_t{1} << 20;
-constexpr uint32_t kMaxProbeSteps = 1u << 20;
 
 using FloatVector = flatbuffers::Vector<float>;
 

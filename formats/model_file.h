@@ -35,6 +35,8 @@ struct StoredTensor {
   uint64_t length = 0, scale_length = 0;
 };
 
+inline constexpr uint32_t kMaxProbeSteps = 1u << 20;
+
 struct Probe {
   uint32_t steps = 0;                   // 0: the file has none
   std::vector<float> input;             // [steps][input width]
@@ -59,7 +61,8 @@ enum class Check {
   full,    // also the payload's checksum, padding bytes and that every weight is finite
 };
 
-// Reads a model from `file` (64-byte aligned; must outlive `out`). Thread-safe.
+// Reads a model from `file` (64-byte aligned; must outlive `out`). Thread-safe. After a failure
+// `out` holds what was decoded so far and must not be stepped.
 Status ReadModel(std::span<const std::byte> file, Check check, Directory* out, Fault* fault);
 
 // The canonical text of a resolved configuration and the hash of it with every state shape.

@@ -15,18 +15,14 @@
 
 namespace xst {
 
+enum class Arithmetic : uint8_t { automatic, single, wide };
+
 struct Options {
   Device device;
-  std::string isa;          // "scalar", "avx2", "avx512", "neon"; empty: the best this CPU has
+  std::string isa;  // "scalar", "avx2", "avx512", "neon"; empty: the best this CPU has
+  // What small sums are made in; automatic: double up to 65,536 parameters, where it costs nothing.
+  Arithmetic arithmetic = Arithmetic::automatic;
   bool check_full = false;  // verify every weight of a file that is only mapped (>= 64 MiB)
-};
-
-// A tensor as the file stores it; bytes with its scales.
-struct TensorInfo {
-  std::string name;
-  formats::DType dtype;
-  formats::Layout layout;
-  uint64_t rows, cols, bytes;
 };
 
 // What a model is and costs. Widths are in values of one step: tokens are one value.
@@ -49,10 +45,9 @@ struct ModelInfo {
   uint64_t flops = 0;  // of one step, products and cells
   uint64_t file_bytes = 0;
   uint32_t probe_steps = 0;                       // 0: the file has no probe
-  std::vector<TensorInfo> tensors;                // in the order the step reads them
   std::string arch_hash, source_hash, file_hash;  // hexadecimal
   std::string config_yaml, packer, source;        // provenance
-  std::string device, isa;                        // as opened
+  std::string device, isa, arithmetic;            // as opened
 };
 
 // The packed probe (design: "every device can prove itself in the field").

@@ -75,8 +75,6 @@ void FillInfo(ModelCore* core) {
   info.output_width = core->output_width();
   if (d.config.stream) FillOutputs(*d.config.stream, &info);
   for (const formats::StoredTensor& t : d.tensors) {
-    info.tensors.push_back(
-        {t.spec.name, t.dtype, t.spec.layout, t.spec.rows, t.spec.cols, t.length + t.scale_length});
     // A step reads one row of a table that is only an embedding.
     const bool gathered = t.spec.name == "embedding" && !d.config.block_stack.tie_weights;
     info.weight_bytes += (t.length + t.scale_length) / (gathered ? t.spec.rows : 1);
@@ -98,6 +96,7 @@ void FillInfo(ModelCore* core) {
   info.source = d.source;
   info.probe_steps = d.probe.steps;
   info.device = core->device.ToString();
+  info.arithmetic = reference ? "double" : core->cpu->arithmetic;
   info.isa = reference ? "reference" : core->cpu->name;
 }
 
@@ -118,10 +117,12 @@ Status OpenCore(Memory file, const std::string& name, const Options& options,
     }
     core->info.parameters = CountParameters(core->directory);
     if (core->device.kind == Device::Kind::cpu) {
+      const bool wide = options.arithmetic == Arithmetic::automatic
+                            ? core->info.parameters <= kWideParameters
+                            : options.arithmetic == Arithmetic::wide;
       core->cpu = kernels::FindCpuKernels(
           options.isa.empty() ? AvailableIsas().front().c_str() : options.isa.c_str(),
-          core->info.parameters <= kWideParameters ? kernels::Arithmetic::wide
-                                                   : kernels::Arithmetic::single);
+          wide ? kernels::Arithmetic::wide : kernels::Arithmetic::single);
     }
     if (core->directory.dtype != formats::DType::f32 && core->cpu) {
       return fault->Set(Status::unsupported_version,

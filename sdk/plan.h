@@ -29,7 +29,7 @@ struct Plan {
   kernels::Slot input = 0, output = 0;
   uint32_t input_width = 0, output_width = 0;  // of the ops; a wrapped model's own widths differ
   bool tokens = false;
-  kernels::Slot held = 0;          // last finite inputs [raw channels], unless tokens
+  kernels::Slot held = 0;          // last usable inputs, in a wrapped model their z; unless tokens
   std::optional<Wrapper> wrapper;  // around the ops
   uint64_t flops = 0;              // of the ops
 };

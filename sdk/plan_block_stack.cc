@@ -107,7 +107,9 @@ Slot AddInput(PlanBuilder& b, const formats::ModelConfig& config, Wrapper::Slots
     b.Add(Embed{b.Weight("embedding"), plan.input, x}, 0);
   } else if (config.stream) {
     const auto inputs = static_cast<uint32_t>(config.stream->inputs.size());
-    wrapper->z = config.stream->encoder ? b.Temp(inputs) : x;
+    // Apart from x, which the blocks change: outputs need this step's z.
+    wrapper->z = b.Temp(inputs);
+    wrapper->x = x;
     wrapper->missing = b.Temp(inputs);
     plan.input = wrapper->z;
     plan.input_width = inputs;

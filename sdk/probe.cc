@@ -60,24 +60,33 @@ std::vector<float> RandomInput(const ModelInfo& info, uint32_t steps) {
 }
 
 void TakeInput(const ModelInfo& info, const formats::Array& array, formats::Probe* probe) {
-  if (array.shape.empty()) {
-    probe->steps = kDefaultSteps;
-    probe->input = RandomInput(info, kDefaultSteps);
-    return;
-  }
-  const size_t width = array.shape.size() == 2 ? array.shape[1] : 1;
-  if (array.is_f32 == info.tokens || array.shape.size() > 2 || width != info.input_width ||
-      array.shape[0] == 0) {
+  const size_t axes = info.tokens ? 1 : 2;
+  if (array.is_f32 == info.tokens || array.shape.size() != axes || array.shape[0] == 0 ||
+      array.shape[0] > formats::kMaxProbeSteps ||
+      (!info.tokens && array.shape[1] != info.input_width)) {
     throw Error(Status::shape_mismatch,
-                info.tokens ? "probe: expected int64 token ids [T], got another array"
-                            : "probe: expected float32 [T, " + std::to_string(info.input_width) +
-                                  "], got another array");
+                "probe: expected " +
+                    (info.tokens ? std::string("int64 token ids [T]")
+                                 : "float32 [T, " + std::to_string(info.input_width) + "]") +
+                    " with T from 1 to " + std::to_string(formats::kMaxProbeSteps) +
+                    ", got another array");
   }
   probe->steps = static_cast<uint32_t>(array.shape[0]);
-  if (info.tokens) {
-    probe->input.assign(array.i64.begin(), array.i64.end());
-  } else {
+  if (!info.tokens) {
     probe->input = array.f32;
+    const auto bad = std::find_if_not(probe->input.begin(), probe->input.end(), IsUsable);
+    if (info.config.stream || bad == probe->input.end()) return;
+    throw Error(Status::invalid_argument, "probe: expected finite values for a bare model, got " +
+                                              std::to_string(*bad) + " at index " +
+                                              std::to_string(bad - probe->input.begin()));
+  }
+  for (int64_t token : array.i64) {
+    if (token < 0 || token >= info.config.block_stack.vocab_size) {
+      throw Error(Status::invalid_argument, "probe: expected token ids below " +
+                                                std::to_string(info.config.block_stack.vocab_size) +
+                                                ", got " + std::to_string(token));
+    }
+    probe->input.push_back(static_cast<float>(token));
   }
 }
 
@@ -90,11 +99,7 @@ std::vector<float> RunProbe(std::shared_ptr<const Model> model, uint32_t steps,
   std::vector<float> out(size_t{steps} * info.output_width);
   if (info.tokens) {
     const std::vector<int64_t> tokens(input.begin(), input.end());
-    if (session.forward(tokens, out) != Status::ok) {
-      throw Error(Status::invalid_argument, "probe: expected token ids below " +
-                                                std::to_string(info.config.block_stack.vocab_size) +
-                                                ", got a larger or negative one");
-    }
+    session.forward(tokens, out);
   } else {
     session.forward(input, out);
   }
@@ -120,7 +125,7 @@ double LargestMagnitude(std::span<const float> a) {
 }
 
 formats::Probe MakeProbe(const std::string& source, const formats::PackOptions& options,
-                         const formats::Array& input) {
+                         const formats::Array* input) {
   const ScratchFolder scratch;
   const std::string path = scratch.file("f32.xst");
   formats::PackOptions plain = options;
@@ -132,7 +137,12 @@ formats::Probe MakeProbe(const std::string& source, const formats::PackOptions& 
   const auto reference = Model::open(path, oracle);
 
   formats::Probe probe;
-  TakeInput(reference->info(), input, &probe);
+  if (input) {
+    TakeInput(reference->info(), *input, &probe);
+  } else {
+    probe.steps = kDefaultSteps;
+    probe.input = RandomInput(reference->info(), kDefaultSteps);
+  }
   probe.expected = RunProbe(reference, probe.steps, probe.input);
   probe.expected_stored = probe.expected;
   const auto cpu = Model::open(path);
@@ -145,6 +155,10 @@ formats::Probe MakeProbe(const std::string& source, const formats::PackOptions& 
     probe.expected_stored = RunProbe(rounded, probe.steps, probe.input);
   }
   const double floor = kFloor * LargestMagnitude(probe.expected_stored);
+  if (!std::isfinite(own)) {
+    throw Error(Status::invalid_argument,
+                "probe: expected outputs that float32 can hold, got an overflow");
+  }
   probe.bound_cpu = static_cast<float>(std::max(kCpuMargin * own, floor));
   probe.bound_cuda = static_cast<float>(std::max(kCudaMargin * own, floor));
   return probe;

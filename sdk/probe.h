@@ -14,14 +14,13 @@
 namespace xst {
 
 // Packs `source` into scratch files (in the temporary folder) and runs the reference on them.
-// `input`: [T][input_width] float32 or [T] token ids; an empty array means 16 seeded random steps.
-// The bound of a device kind is a multiple of the error that this machine's own kernels show, at
-// least 2e-6 of the largest output. Throws Error.
+// `input`: [T][input_width] float32 or [T] token ids; null means 16 seeded random steps. The bound
+// of a device kind is a multiple of the error that this machine's own kernels show, at least 2e-6
+// of the largest output. Throws Error.
 formats::Probe MakeProbe(const std::string& source, const formats::PackOptions& options,
-                         const formats::Array& input);
+                         const formats::Array* input);
 
-// Runs `steps` rows through a fresh stream; tokens as numbers. Throws Error{invalid_argument} for a
-// bad token.
+// Runs `steps` rows of valid input through a fresh stream; tokens as numbers.
 std::vector<float> RunProbe(std::shared_ptr<const Model> model, uint32_t steps,
                             std::span<const float> input);
 

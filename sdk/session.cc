@@ -18,7 +18,11 @@ Session::Session(std::shared_ptr<const Model> model) : model_(std::move(model)) 
   if (Memory::Allocate(model_->info().session_bytes, &frame, &fault) != Status::ok) {
     throw Error(fault);
   }
-  stream_ = std::make_unique<Stream>(model_->core(), std::move(frame));
+  try {
+    stream_ = std::make_unique<Stream>(model_->core(), std::move(frame));
+  } catch (const std::bad_alloc&) {
+    throw Error(Status::out_of_memory, "session: expected memory for a stream, got none");
+  }
 }
 
 Session::~Session() = default;

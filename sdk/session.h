@@ -1,6 +1,7 @@
 // One stream of a model: its state and its step.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -23,6 +24,11 @@ enum Quality : uint32_t {
   kReset = 32,
 };
 
+// Whether a step takes an input value as it is: finite, and no larger than float32 sums can bear.
+// Anything else counts as missing and never reaches a kernel.
+inline constexpr float kLargestInput = 1e30f;
+inline bool IsUsable(float x) { return std::abs(x) <= kLargestInput; }
+
 struct LoadOptions {
   bool allow_other_weights = false;  // accept a snapshot of the same architecture, other weights
 };
@@ -38,7 +44,8 @@ class Session {
   Session& operator=(Session&&) noexcept;
 
   // One step. `in`: info().input_width values, raw units in a wrapped model, NaN = missing; `out`:
-  // info().output_width values. A non-finite value never reaches a kernel: the wrapper's policy
+  // info().output_width values. A value that is not IsUsable() never
+  // reaches a kernel: the wrapper's policy
   // replaces it, a bare model takes the last finite value of that channel (0 before there is one);
   // both return Status::held. Errors: shape_mismatch (spans of another width), invalid_argument
   // (token out of range); the state is unchanged.
@@ -59,6 +66,7 @@ class Session {
 
   void reset() noexcept;
 
+  // `reference` keeps its state in double and rounds it to the float32 of a snapshot here.
   // The state as snapshot bytes (info().snapshot_bytes), and back. save(span) does not allocate; it
   // returns shape_mismatch for a span of another size. load() checks everything before it changes
   // anything.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <new>
 
 #include "formats/snapshot.h"
 
@@ -38,15 +39,12 @@ decltype(auto) SessionCore::WithFrame(F&& f) const {
 SessionCore::SessionCore(const ModelCore& model, std::byte* frame) : model_(model), frame_(frame) {
   std::memset(frame_, 0, model.info.session_bytes);
   WithFrame([&](auto* f) { std::fill_n(f + model_.plan.input, model_.plan.input_width, 0); });
-  RunOps();
+  if (RunOps() != Status::ok) throw std::bad_alloc();
   Reset();
 }
 
 void SessionCore::Reset() noexcept {
-  WithFrame([&](auto* f) {
-    std::fill_n(f, model_.plan.state_size, 0);
-    if (model_.plan.wrapper) model_.plan.wrapper->Reset(f);
-  });
+  WithFrame([&](auto* f) { std::fill_n(f, model_.plan.state_size, 0); });
   steps_ = 0;
   quality_ = 0;
 }
@@ -58,7 +56,7 @@ bool SessionCore::TakeInput(std::span<const float> in, T* frame) noexcept {
   bool replaced = false;
   for (size_t i = 0; i < in.size(); ++i) {
     T& held = frame[plan.held + i];
-    if (std::isfinite(in[i])) {
+    if (IsUsable(in[i])) {
       held = static_cast<T>(in[i]);
     } else {
       replaced = true;
@@ -68,11 +66,16 @@ bool SessionCore::TakeInput(std::span<const float> in, T* frame) noexcept {
   return replaced;
 }
 
-void SessionCore::RunOps() noexcept {
-  WithFrame([&]<class T>(T* f) {
-    const kernels::Kernels<T>& table = KernelsOf<T>(model_);
-    for (const kernels::Op& op : model_.plan.ops) Run(table, op, f, {0, Units(op)});
-  });
+Status SessionCore::RunOps() noexcept {
+  try {
+    WithFrame([&]<class T>(T* f) {
+      const kernels::Kernels<T>& table = KernelsOf<T>(model_);
+      for (const kernels::Op& op : model_.plan.ops) Run(table, op, f, {0, Units(op)});
+    });
+    return Status::ok;
+  } catch (const std::bad_alloc&) {  // only the reference allocates
+    return Status::out_of_memory;
+  }
 }
 
 void SessionCore::GiveOutput(std::span<float> out) noexcept {
@@ -97,7 +100,7 @@ Status SessionCore::Step(std::span<const float> in, std::span<float> out) noexce
   }
   const kernels::FlushDenormals flush;
   const bool replaced = WithFrame([&](auto* f) { return TakeInput(in, f); });
-  RunOps();
+  if (const Status s = RunOps(); s != Status::ok) return s;
   GiveOutput(out);
   if (!replaced) return Status::ok;
   quality_ |= kHeld;
@@ -111,7 +114,7 @@ Status SessionCore::Step(int64_t token, std::span<float> out) noexcept {
   }
   const kernels::FlushDenormals flush;
   WithFrame([&]<class T>(T* f) { f[model_.plan.input] = static_cast<T>(token); });
-  RunOps();
+  if (const Status s = RunOps(); s != Status::ok) return s;
   GiveOutput(out);
   return Status::ok;
 }

@@ -31,7 +31,7 @@ class SessionCore {
   decltype(auto) WithFrame(F&& f) const;
   template <class T>
   bool TakeInput(std::span<const float> in, T* frame) noexcept;
-  void RunOps() noexcept;
+  Status RunOps() noexcept;
   void GiveOutput(std::span<float> out) noexcept;
 
   const ModelCore& model_;

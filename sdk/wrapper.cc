@@ -5,6 +5,8 @@
 #include <limits>
 #include <numbers>
 
+#include "sdk/session.h"
+
 namespace xst {
 
 using formats::Missing;
@@ -47,27 +49,19 @@ Wrapper::Wrapper(const formats::StreamConfig& config, uint32_t embedding_dim, Sl
       slots_(std::move(slots)) {}
 
 template <class T>
-void Wrapper::Reset(T* frame) const {
-  for (size_t i = 0; i < config_.inputs.size(); ++i) {
-    frame[slots_.held + i] = static_cast<T>(static_cast<float>(config_.inputs[i].mean));
-  }
-}
-
-template <class T>
 bool Wrapper::Before(const float* raw, T* frame) const {
   bool replaced = false;
   for (size_t i = 0; i < config_.inputs.size(); ++i) {
     const formats::StreamInput& in = config_.inputs[i];
-    const bool missing = !std::isfinite(raw[i]);
-    double x = in.mean;  // mean, and zero in normalised units
-    if (!missing) {
-      x = raw[i];
-      frame[slots_.held + i] = static_cast<T>(raw[i]);
-    } else if (in.missing == Missing::hold) {
-      x = static_cast<double>(frame[slots_.held + i]);
-    }
-    frame[slots_.z + i] = static_cast<T>((x - in.mean) / in.std);
+    const auto z = static_cast<T>((raw[i] - in.mean) / in.std);
+    const bool missing = !IsUsable(raw[i]) || !IsUsable(static_cast<float>(z));
+    T& held = frame[slots_.held + i];
+    if (!missing) held = z;
+    // The mean, and zero in normalised units, are the same z.
+    const T used = !missing || in.missing == Missing::hold ? held : T(0);
+    frame[slots_.z + i] = used;
     frame[slots_.missing + i] = missing ? T(1) : T(0);
+    if (!config_.encoder) frame[slots_.x + i] = used;
     replaced |= missing;
   }
   return replaced;
@@ -137,8 +131,6 @@ void Wrapper::After(uint64_t steps, T* frame, float* out) const {
   }
 }
 
-template void Wrapper::Reset(float*) const;
-template void Wrapper::Reset(double*) const;
 template bool Wrapper::Before(const float*, float*) const;
 template bool Wrapper::Before(const float*, double*) const;
 template void Wrapper::After(uint64_t, float*, float*) const;

@@ -15,8 +15,9 @@ class Wrapper {
  public:
   struct Slots {
     kernels::Slot z = 0;        // normalised inputs [inputs]
+    kernels::Slot x = 0;        // the residual stream, which starts as z where there is no encoder
     kernels::Slot missing = 0;  // 1 where this step's input was replaced [inputs]
-    kernels::Slot held = 0;     // state: last finite raw inputs [inputs]
+    kernels::Slot held = 0;     // state: z of the last usable inputs, 0 before one [inputs]
     kernels::Slot rows = 0;     // the head's rows, or the stack's output without a head
     std::vector<kernels::Slot>
         rings;  // state: one a surprise, [horizon][2]: predicted z, log variance
@@ -28,11 +29,8 @@ class Wrapper {
   uint32_t output_width() const { return output_width_; }
   uint32_t warmup() const { return config_.warmup; }
 
-  // Sets what a fresh stream holds: the mean of every input.
-  template <class T>
-  void Reset(T* frame) const;
-
-  // Replaces missing values and normalises: z = (x - mean) / std. True if anything was replaced.
+  // Replaces missing values (IsUsable) and normalises: z = (x - mean) / std. True if anything was
+  // replaced.
   template <class T>
   bool Before(const float* raw, T* frame) const;
 

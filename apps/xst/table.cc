@@ -106,8 +106,9 @@ void CheckTokens(const std::string& label, const formats::Array& ids, const Mode
 
 void CheckFinite(const std::string& label, const formats::Array& values) {
   for (uint64_t i = 0; i < values.f32.size(); ++i) {
-    if (!std::isfinite(values.f32[i])) {
-      Mismatch(label, "finite values (this model has no stream: wrapper to replace others)",
+    if (!IsUsable(values.f32[i])) {
+      Mismatch(label,
+               "finite values up to 1e30 (this model has no stream: wrapper to replace others)",
                std::to_string(values.f32[i]) + " at index " + IndexOf(i, values.shape),
                Status::invalid_argument);
     }

@@ -38,11 +38,13 @@ bool AnswersOnPath(const std::string& path) {
 }  // namespace
 
 void Harden(zmq::socket_t& socket) {
-  constexpr int kHandshakeMs = 2000, kHeartbeatMs = 1000;
+  // A peer that is busy for a while is not dead: its answers wait behind what it has not yet read.
+  constexpr int kHandshakeMs = 2000, kHeartbeatMs = 1000, kSilentMs = 30000;
   constexpr int64_t kMaxMessage = 64 * 1024;
   socket.set(zmq::sockopt::maxmsgsize, kMaxMessage);
   socket.set(zmq::sockopt::handshake_ivl, kHandshakeMs);
   socket.set(zmq::sockopt::heartbeat_ivl, kHeartbeatMs);
+  socket.set(zmq::sockopt::heartbeat_timeout, kSilentMs);
 }
 
 std::string BindLoopback(zmq::socket_t& socket, const std::string& endpoint,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <mutex>
 
@@ -94,12 +95,27 @@ std::string PackedCase(const std::string& name) {
 }
 
 std::shared_ptr<const Model> OpenCase(const std::string& name, const std::string& isa,
-                                      const std::string& device) {
+                                      const std::string& device, Arithmetic arithmetic) {
   Options options;
   options.isa = isa;
+  options.arithmetic = arithmetic;
   Fault fault;
   if (Device::Parse(device, &options.device, &fault) != Status::ok) throw Error(fault);
   return Model::open(PackedCase(name), options);
+}
+
+std::shared_ptr<const Model> OpenSmall(const std::string& config_yaml,
+                                       const std::vector<formats::NamedTensor>& weights,
+                                       const std::string& device) {
+  const Folder folder;
+  std::ofstream(folder.path() / "config.yaml") << config_yaml;
+  formats::WriteSafetensors(folder.path() / "weights.safetensors", weights);
+  const std::string path = folder.path() / "small.xst";
+  formats::PackModel(folder.path(), path, {});
+  Options options;
+  Fault fault;
+  if (Device::Parse(device, &options.device, &fault) != Status::ok) throw Error(fault);
+  return Model::open(path, options);
 }
 
 std::vector<float> StepColumn(Session& session, const Case& c, uint64_t column, uint64_t begin,

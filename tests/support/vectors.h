@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "formats/safetensors.h"
 #include "sdk/session.h"
 
 namespace xst::test {
@@ -34,7 +35,13 @@ Case LoadCase(const std::string& name);
 // The packed file of a case (made on first use, removed at exit).
 std::string PackedCase(const std::string& name);
 std::shared_ptr<const Model> OpenCase(const std::string& name, const std::string& isa = "",
-                                      const std::string& device = "cpu");
+                                      const std::string& device = "cpu",
+                                      Arithmetic arithmetic = Arithmetic::automatic);
+
+// Packs `weights` [name -> values] with `config_yaml` and opens the model on `device`.
+std::shared_ptr<const Model> OpenSmall(const std::string& config_yaml,
+                                       const std::vector<formats::NamedTensor>& weights,
+                                       const std::string& device = "cpu");
 
 // One column of a case through `session`, steps [begin, end): [end - begin][out_width].
 std::vector<float> StepColumn(Session& session, const Case& c, uint64_t column, uint64_t begin,
