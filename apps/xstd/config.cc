@@ -141,7 +141,7 @@ DaemonConfig ParseConfig(const std::string& text, const std::string& name,
     http->Finish();
     config.has_http = true;
   }
-  if (root.String("state_dir", &config.state_dir)) config.state_dir = file.Path(config.state_dir);
+  if (root.Has("state_dir")) config.state_dir = file.Path(Text(&root, "state_dir"));
   config.streams = ReadStreams(file, &root);
   root.Finish();
   if (!remarks.empty()) throw Error(Status::invalid_config, remarks.front());

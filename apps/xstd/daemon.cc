@@ -138,12 +138,16 @@ Daemon::Daemon(const DaemonConfig& config, const DaemonOptions& options)
     Named(c.name, [&] {
       feed->stream = MakeStream(c, &models);
       if (state_) Restore(feed.get());
-      feed->source = MakeSource(c.source, *feed->stream, &context_);
     });
     streams.push_back(feed->stream.get());
     feeds_.push_back(std::move(feed));
   }
   sink_ = std::make_unique<xst::zeromq::PubSink>(context_, config_.publish_endpoint);
+  // Last: a bound source already takes samples, and nothing may fail with them in hand.
+  for (auto& feed : feeds_) {
+    Named(feed->config.name,
+          [&] { feed->source = MakeSource(feed->config.source, *feed->stream, &context_); });
+  }
   loop_ = std::make_unique<xst::stream::Loop>(streams);
   publisher_ = std::make_unique<xst::stream::Publisher>(streams, sink_.get());
 }
@@ -203,11 +207,10 @@ int Daemon::Run(const sigset_t& signals) {
   }
   std::fprintf(stderr, "%s\n", ready.c_str());
   loop_->Start();
-  if (WaitForSubscriber(signals)) {
-    publisher_->Start();
-    StartSources();
-    while (!AllEnded() && !SignalWithin(signals, kTick)) Tick();
-  }
+  const bool go_on = WaitForSubscriber(signals);
+  publisher_->Start();
+  StartSources();  // also after a stop: what was pushed meanwhile is taken
+  while (go_on && !AllEnded() && !SignalWithin(signals, kTick)) Tick();
   Drain();
   for (const auto& feed : feeds_) Report(feed.get());
   if (!options_.summary.empty()) WriteSummary();
@@ -298,12 +301,18 @@ void Daemon::Drain() {
   for (auto& feed : feeds_) {
     if (feed->thread.joinable()) feed->thread.join();
   }
-  const auto end = steady_clock::now() + kDrain;
   for (auto& feed : feeds_) {
     const Stream& stream = *feed->stream;
-    if (!WaitUntil(end, [&] { return stream.idle() && stream.published(); })) {
-      spdlog::error("{}: expected to step what waits within {} s, got samples left over",
+    uint64_t stepped;
+    do {  // as long as it gets on
+      stepped = stream.counts().outputs;
+    } while (!WaitUntil(steady_clock::now() + kDrain, [&] {
+      return stream.idle() && stream.published();
+    }) && stream.counts().outputs > stepped);
+    if (!stream.idle() || !stream.published()) {
+      spdlog::error("{}: expected to step what waits, got no step within {} s and samples left",
                     feed->config.name, kDrain.count());
+      feed->failed = true;
     }
     if (feed->ended && !feed->failed && stream.start_position() > 0 &&
         stream.counts().samples == 0 && feed->config.source.type == SourceConfig::Type::replay) {
@@ -319,7 +328,13 @@ void Daemon::Drain() {
       feed->stream->RequestCheckpoint();
       Checkpoint* checkpoint = nullptr;
       WaitUntil(last, [&] { return (checkpoint = feed->stream->FetchCheckpoint()) != nullptr; });
-      if (checkpoint) Write(feed.get(), checkpoint);
+      if (checkpoint && Write(feed.get(), checkpoint)) continue;
+      spdlog::error(
+          "{}: expected to write the last snapshot, got {}; the next start goes on from "
+          "an older one",
+          feed->config.name, checkpoint ? feed->snapshot_error : "none from the stream in time");
+      feed->reported_errors = feed->snapshot_errors;
+      feed->failed = true;
     }
   }
   loop_->Stop();

@@ -31,7 +31,7 @@ ClockAction Clock::Next(const SampleHead& sample) noexcept {
   if (state_.started && state_.has_t && sample.has_t) {
     const double passed = sample.t - state_.t;
     if (passed < 0) ++time_back_;
-    if (config_.rate_hz > 0) {
+    if (config_.rate_hz > 0 && !by_seq) {
       missing = std::max(missing, ToCount(std::round(passed * config_.rate_hz) - 1));
     }
   }

@@ -34,7 +34,8 @@ struct ClockAction {
 // Order is by sequence number where the source gives one: a number that is not above the last is
 // dropped, for a recurrent state must never step twice. Without numbers the order of arrival
 // counts, and a time that steps back is counted and accepted (a source whose clock was set). Gaps
-// show in the numbers and, at rate_hz > 0, in the source's times; arrival times are no evidence.
+// show in the numbers or, without them and at rate_hz > 0, in the source's times; arrival times are
+// no evidence.
 class Clock {
  public:
   explicit Clock(const ClockConfig& config);

@@ -77,7 +77,7 @@ void Stream::Restore(const Checkpoint& checkpoint, const LoadOptions& options) {
   clock_.Restore(checkpoint.clock);
   epoch_ = checkpoint.epoch;
   seq_ = checkpoint.seq;
-  position_ = checkpoint.position;
+  position_ = start_position_ = checkpoint.position;
 }
 
 bool Stream::Offer(SampleHead head, std::span<const float> x, const std::stop_token& stop) {

@@ -79,7 +79,7 @@ class Stream {
   // Throws Error and changes nothing if the checkpoint is not one of this model.
   void Restore(const Checkpoint& checkpoint, const LoadOptions& options = {});
   // Where a resumable source starts: the position behind the last stepped sample, 0 at first.
-  uint64_t start_position() const { return position_; }
+  uint64_t start_position() const { return start_position_; }
 
   // --- input side
   // x: input_width values. With on_full block, waits for room until `stop` is requested; false:
@@ -126,6 +126,7 @@ class Stream {
   Ring<OutputHead> out_;
   Doorbell* bell_ = nullptr;
   int64_t deadline_ns_ = 0;  // 0: none
+  uint64_t start_position_ = 0;
 
   // Step side.
   SampleHead sample_;

@@ -1,6 +1,7 @@
 #include "sdk/zmq/endpoint.h"
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -66,6 +67,11 @@ std::string BindLoopback(zmq::socket_t& socket, const std::string& endpoint,
                       "version lacks)");
     }
   } else if (StartsWith(endpoint, "ipc://")) {
+    struct stat info;
+    if (lstat(endpoint.c_str() + 6, &info) == 0 && !S_ISSOCK(info.st_mode)) {
+      throw Error(Status::io_error, what + ": expected a socket or no file at the path, got " +
+                                        endpoint + ", which is another kind of file");
+    }
     if (AnswersOnPath(endpoint.substr(6))) {
       throw Error(Status::io_error,
                   what + ": expected a free address, got " + endpoint + ": Address already in use");

@@ -15,7 +15,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int kPollMs = 50;
-constexpr std::chrono::milliseconds kQuiet(200), kDrain(2000);
+constexpr std::chrono::milliseconds kQuiet(200), kDrain(5000);
 
 // Receives one whole message, its last frame into `payload`; false: none within kPollMs.
 bool Receive(zmq::socket_t& socket, zmq::message_t* payload, int* frames) {
@@ -73,6 +73,9 @@ std::unique_ptr<MessageSource> MessageSource::Pull(zmq::context_t& context,
   // and what its peer had already sent would be lost with it.
   source->socket_.set(zmq::sockopt::heartbeat_ivl, 0);
   source->socket_.set(zmq::sockopt::rcvtimeo, kPollMs);
+  // Little lies between a sender that never pauses and the ring, so little is lost at a stop.
+  source->socket_.set(zmq::sockopt::rcvhwm, 256);
+  source->socket_.set(zmq::sockopt::rcvbuf, 64 * 1024);
   source->endpoint_ = BindLoopback(source->socket_, endpoint, "source endpoint");
   return source;
 }
@@ -102,13 +105,21 @@ void MessageSource::Run(stream::Stream& stream, std::stop_token stop) {
   while (!stop.stop_requested()) {
     if (Receive(socket_, &payload, &frames)) parser.Take(payload, frames);
   }
-  if (!endpoint_.empty()) socket_.unbind(endpoint_);
+  // Unbinding ends the connections, and what they hold is lost: everything is taken before.
   const auto end = Clock::now() + kDrain;
   auto quiet = Clock::now() + kQuiet;
   while (Clock::now() < std::min(end, quiet)) {
     if (!Receive(socket_, &payload, &frames)) continue;
     parser.Take(payload, frames);
     quiet = Clock::now() + kQuiet;
+  }
+  if (endpoint_.empty()) return;
+  socket_.unbind(endpoint_);
+  while (Receive(socket_, &payload, &frames)) parser.Take(payload, frames);
+  if (Clock::now() >= end && quiet > end) {
+    throw Error(Status::io_error,
+                "source: expected its senders to pause within " + std::to_string(kDrain.count()) +
+                    " ms of the stop, got messages to the end; some of the last may be lost");
   }
 }
 

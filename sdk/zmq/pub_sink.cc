@@ -42,8 +42,9 @@ void PubSink::Write(const stream::Stream& stream, const stream::OutputHead& head
   payload_.clear();
   formats::WriteOutput(record, stream.y_names(), stream.x_names(), &payload_);
   topic_.assign(stream.options().name).push_back('/');
-  const bool live = stream.options().deadline;
-  if (live || !SendPatiently()) Send();
+  // A stream that loses nothing on its way in waits for readers that are only behind.
+  const bool lossless = stream.options().on_full == stream::OnFull::block;
+  if (!lossless || !SendPatiently()) Send();
 }
 
 bool PubSink::Send() {
