@@ -12,9 +12,9 @@
 namespace xst::zeromq {
 
 // A subscriber that does not keep up loses messages at its own high-water mark and sees it in
-// `seq`; it never holds up the others or the step. Only a stream that is played as fast as it goes
-// (StreamOptions::deadline false) waits for its readers, and only for those that do read: one that
-// took nothing for 100 ms is no longer waited for.
+// `seq`. Only a stream that loses nothing on its way in (on_full: block) waits for readers that are
+// behind, and only for those that do read: one that took nothing for 100 ms is not waited for again
+// within the next second.
 class PubSink : public stream::Sink {
  public:
   // Binds. Throws Error: address not allowed, or in use.
