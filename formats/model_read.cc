@@ -216,7 +216,8 @@ Status Read(std::span<const std::byte> file, Check check, Directory* out, Fault*
   if (s == Status::ok) s = ValidateConfig(out->config, fault);
   if (s == Status::ok) s = DecodeProvenance(from, out, fault);
   if (s == Status::ok && out->arch_hash != ArchHash(out->config)) {
-    s = fault->Set(Status::corrupt, "arch_hash: expected the configuration's, got another");
+    s = fault->Set(Status::corrupt, "arch_hash: expected %s of the configuration, got %s",
+                   Hex(ArchHash(out->config)).c_str(), Hex(out->arch_hash).c_str());
   }
   if (s == Status::ok) s = ReadTensors(file, header, from, out, fault);
   if (s == Status::ok) s = DecodeProbe(from, out->config, &out->probe, fault);
