@@ -7,6 +7,7 @@
 
 #include "apps/xst/commands.h"
 #include "formats/npy.h"
+#include "sdk/session.h"
 
 namespace xst::cli {
 namespace {

@@ -111,7 +111,7 @@ def test_missing_values_of_a_wrapped_model_are_its_affair(run, inputs):
     assert np.isfinite(run("wrapped", x)).all()
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e31])
 def test_a_bare_model_refuses_what_is_not_finite(value, models, inputs, refused, tmp_path):
     x = inputs["columns"].copy()
     x[3, 1, 5] = value
