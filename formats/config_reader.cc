@@ -27,7 +27,7 @@ MapReader::MapReader(const ConfigSource& source, const YamlNode& node, const Yam
       node_(node),
       place_(place),
       path_(std::move(path)),
-      taken_(node.entries.size()) {
+      taken_(node.keys.size()) {
   if (node.kind != YamlNode::Kind::map) {
     FailAt(source.name, node,
            (path_.empty() ? "configuration" : path_) + ": expected a map, got " + node.Describe());
@@ -35,17 +35,17 @@ MapReader::MapReader(const ConfigSource& source, const YamlNode& node, const Yam
 }
 
 const YamlNode* MapReader::Find(const char* key) const {
-  for (const auto& [name, value] : node_.entries) {
-    if (name.text == key) return &value;
+  for (size_t i = 0; i < node_.keys.size(); ++i) {
+    if (node_.keys[i].text == key) return &node_.items[i];
   }
   return nullptr;
 }
 
 const YamlNode* MapReader::Take(const char* key) {
-  for (size_t i = 0; i < node_.entries.size(); ++i) {
-    if (node_.entries[i].first.text != key) continue;
+  for (size_t i = 0; i < node_.keys.size(); ++i) {
+    if (node_.keys[i].text != key) continue;
     taken_[i] = true;
-    return &node_.entries[i].second;
+    return &node_.items[i];
   }
   return nullptr;
 }
@@ -173,7 +173,7 @@ void MapReader::IgnoreChoice(const char* key, std::initializer_list<const char*>
 void MapReader::Finish() {
   for (size_t i = 0; i < taken_.size(); ++i) {
     if (taken_[i]) continue;
-    const YamlNode& key = node_.entries[i].first;
+    const YamlNode& key = node_.keys[i];
     if (!key.text.empty() && key.text[0] == '_') {
       Remark(key, Printable(key.text), "derived, overwritten");
       continue;

@@ -110,17 +110,18 @@ class TreeBuilder : public YAML::EventHandler {
     if (level.node.kind == YamlNode::Kind::sequence) {
       level.node.items.push_back(std::move(node));
     } else if (level.key) {
-      level.node.entries.emplace_back(*std::move(level.key), std::move(node));
+      level.node.keys.push_back(*std::move(level.key));
+      level.node.items.push_back(std::move(node));
       level.key.reset();
     } else {
       if (node.kind != YamlNode::Kind::scalar) {
         FailAt(name_, node, "expected a plain key, got " + node.Describe());
       }
-      if (level.node.entries.size() >= kMaxKeys) {
+      if (level.node.keys.size() >= kMaxKeys) {
         FailAt(name_, node, "expected at most " + std::to_string(kMaxKeys) + " keys, got more");
       }
-      for (const auto& entry : level.node.entries) {
-        if (entry.first.text == node.text) {
+      for (const YamlNode& key : level.node.keys) {
+        if (key.text == node.text) {
           FailAt(name_, node, "expected each key once, got " + Printable(node.text) + " twice");
         }
       }

@@ -4,7 +4,6 @@
 
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace xst::formats {
@@ -13,10 +12,10 @@ struct YamlNode {
   enum class Kind { null, scalar, sequence, map };
   Kind kind = Kind::null;
   int line = 1, column = 1;
-  bool quoted = false;  // a quoted scalar is always a string
-  std::string text;     // of a scalar
-  std::vector<YamlNode> items;
-  std::vector<std::pair<YamlNode, YamlNode>> entries;  // keys are scalars
+  bool quoted = false;          // a quoted scalar is always a string
+  std::string text;             // of a scalar
+  std::vector<YamlNode> keys;   // of a map; scalars
+  std::vector<YamlNode> items;  // of a sequence; of a map the value of each key
 
   // What a plain scalar means: YAML 1.1 as PyYAML reads it, except that number forms which readers
   // disagree on (octal, sexagesimal, hexadecimal, underscores) are no numbers.

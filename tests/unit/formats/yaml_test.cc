@@ -23,11 +23,11 @@ std::string FailureOf(const std::string& text) {
 
 TEST(Yaml, KeepsPlaces) {
   const YamlNode root = ParseYaml("a: 1\nb:\n  - x\n  - {c: ~}\n", "y");
-  ASSERT_EQ(root.entries.size(), 2u);
-  const YamlNode& list = root.entries[1].second;
+  ASSERT_EQ(root.keys.size(), 2u);
+  const YamlNode& list = root.items[1];
   EXPECT_EQ(list.items[0].line, 3);
   EXPECT_EQ(list.items[0].column, 5);
-  EXPECT_EQ(list.items[1].entries[0].second.kind, YamlNode::Kind::null);
+  EXPECT_EQ(list.items[1].items[0].kind, YamlNode::Kind::null);
 }
 
 TEST(Yaml, RefusesWhatCanHideOrRepeat) {
