@@ -15,10 +15,11 @@ class Histogram {
   // One thread at a time; no allocation, no lock.
   void Record(int64_t ns) noexcept {
     const uint64_t v = ns > 0 ? static_cast<uint64_t>(ns) : 0;
-    auto& bucket = counts_[Index(v)];
-    bucket.store(bucket.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    count_.store(count_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    // The largest first: a reader that sees the record in its bucket sees it there too.
     if (v > max_.load(std::memory_order_relaxed)) max_.store(v, std::memory_order_relaxed);
+    auto& bucket = counts_[Index(v)];
+    bucket.store(bucket.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    count_.store(count_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   }
 
   uint64_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
@@ -27,7 +28,7 @@ class Histogram {
   // q in [0, 1]; nanoseconds, 0 without records.
   double Quantile(double q) const noexcept {
     uint64_t total = 0;
-    for (const auto& c : counts_) total += c.load(std::memory_order_relaxed);
+    for (const auto& c : counts_) total += c.load(std::memory_order_acquire);
     if (total == 0) return 0;
     const auto rank = static_cast<uint64_t>(q * static_cast<double>(total - 1));
     uint64_t seen = 0;
