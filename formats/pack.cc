@@ -14,6 +14,7 @@
 #include "formats/output_file.h"
 #include "formats/placement.h"
 #include "formats/safetensors.h"
+#include "formats/text.h"
 
 namespace xst::formats {
 namespace {
@@ -67,7 +68,7 @@ class Checkpoint {
     }
     CheckTied();
     for (const auto& entry : file_.entries()) {
-      if (!used_.count(entry.name)) problems_.push_back("unused " + entry.name);
+      if (!used_.count(entry.name)) problems_.push_back("unused " + Printable(entry.name, 128));
     }
     RemarkLayouts(parsed->slstm_backend, remarks);
   }

@@ -50,7 +50,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
   bool end_object() override {
     --depth_;
     if (depth_ == 1 && !metadata_ && seen_ != 7) {
-      return Fail(name_ + ": expected dtype, shape and data_offsets, got fewer");
+      return Fail(Printable(name_, 128) + ": expected dtype, shape and data_offsets, got fewer");
     }
     if (depth_ == 1) metadata_ = false;
     return true;
@@ -71,7 +71,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
       return true;
     }
     if (numbers_.size() != 2 || numbers_[0] > numbers_[1]) {
-      return Fail(name_ + ": expected data_offsets [begin, end], got others");
+      return Fail(Printable(name_, 128) + ": expected data_offsets [begin, end], got others");
     }
     entry.offset = numbers_[0];
     entry.length = numbers_[1] - numbers_[0];

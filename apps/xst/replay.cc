@@ -62,6 +62,7 @@ class Recording {
     std::string line;
     if (!file_) throw Error(Status::not_found, path + ": expected a CSV file, got none");
     if (!std::getline(file_, line)) Fail("a header line", "an empty file");
+    if (line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);  // byte order mark
     std::vector<std::string_view> names;
     Split(line, &names);
     for (size_t i = 0; i < names.size(); ++i) {

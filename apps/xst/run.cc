@@ -67,7 +67,13 @@ void ForwardColumn(Session& session, Sequence& in, uint64_t column, const ModelI
   }
 }
 
+// Streams of one run: an array of no steps can claim any number.
+constexpr uint64_t kMaxColumns = 1 << 20;
+
 void Run(const RunArgs& args) {
+  if (!args.state_out.empty() && args.output == args.state_out) {
+    throw UsageError("--state-out: expected another file than --output, got " + args.output);
+  }
   ExpectFile("--state-in", args.state_in);
   ExpectFile("--state-out", args.state_out);
   const TableFormat stdio = args.format == "npy" ? TableFormat::npy : TableFormat::csv;
@@ -80,6 +86,11 @@ void Run(const RunArgs& args) {
     throw Error(Status::shape_mismatch, args.output +
                                             ": expected one column of steps for CSV, got " +
                                             std::to_string(in.columns) + " (write .npy)");
+  }
+  if (in.columns > kMaxColumns) {
+    throw Error(Status::shape_mismatch, args.input + ": expected at most " +
+                                            std::to_string(kMaxColumns) + " columns, got " +
+                                            std::to_string(in.columns));
   }
   std::vector<std::vector<std::byte>> states;
   if (!args.state_in.empty()) {
@@ -102,7 +113,7 @@ void Run(const RunArgs& args) {
     if (!args.state_out.empty()) final_states.push_back(session.save());
   }
 
-  // Both files or neither: the states appear once the output has.
+  // The states are written in full before the output appears, and appear after it.
   std::optional<formats::OutputFile> state;
   if (!args.state_out.empty()) WriteStates(state.emplace(args.state_out), final_states);
   WriteSequence(args.output, output_format, info, in.leading, out);

@@ -15,7 +15,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int kPollMs = 50;
-constexpr std::chrono::milliseconds kQuiet(200), kDrain(5000);
+constexpr std::chrono::milliseconds kQuiet(200), kDrain(30000);
 
 // Receives one whole message, its last frame into `payload`; false: none within kPollMs.
 bool Receive(zmq::socket_t& socket, zmq::message_t* payload, int* frames) {

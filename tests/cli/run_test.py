@@ -255,3 +255,19 @@ def test_outputs_that_cannot_be_written(models, inputs, refused, tmp_path):
     refused(*common, "--output", tmp_path / "y.npy", "--state-out", "/dev/full", names=["/dev/full"])
     refused(*common, "--output", tmp_path / "no" / "y.npy", "--state-out", tmp_path / "s")
     assert os.listdir(tmp_path) == ["x.npy"]
+
+
+def test_no_steps_cannot_claim_columns_without_end(models, inputs, refused, tmp_path):
+    width = inputs["bare"].shape[-1]
+    (tmp_path / "x.npy").write_bytes(npy_bytes(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (0, %d, %d), }" % (1 << 36, width)))
+    refused("run", models["bare"], "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy", names=["columns"])
+    assert os.listdir(tmp_path) == ["x.npy"]
+
+
+def test_output_and_states_are_two_files(models, inputs, tmp_path):
+    np.save(tmp_path / "x.npy", inputs["bare"])
+    done = xst("run", models["bare"], "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy",
+               "--state-out", tmp_path / "y.npy")
+    assert done.returncode == 2 and b"--state-out" in done.stderr
+    assert os.listdir(tmp_path) == ["x.npy"]

@@ -220,11 +220,12 @@ TEST_F(Xstd, GapsAreHeldAndSaidAndDuplicatesDropped) {
 }
 
 TEST_F(Xstd, StoppedAndResumedPullLosesNothing) {
-  const auto samples = Signal(900);
+  // Far more than libzmq's own queues hold, so that a stop finds samples in every place.
+  const auto samples = Signal(6000);
   const std::string config = PullConfig("state_dir: state\n");
   std::vector<Message> all;
   size_t next = 0;
-  for (const size_t until : {1, 350, 351, 900}) {
+  for (const size_t until : {1, 3000, 3001, 6000}) {
     Daemon daemon(config, kWait);
     ASSERT_TRUE(daemon.Ready()) << daemon.err();
     Subscriber subscriber(context_, daemon.endpoint("publish"));
