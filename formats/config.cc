@@ -33,14 +33,23 @@ std::vector<std::string> StreamConfig::ValueNames() const {
   return names;
 }
 
+uint32_t VocabSize(const ModelConfig& config) {
+  if (config.family == Family::lm) return config.block_stack.vocab_size;
+  return config.family == Family::large ? config.large.vocab_size : 0;
+}
+
 uint32_t InputWidth(const ModelConfig& config) {
-  if (config.family == Family::lm) return 1;
+  if (VocabSize(config) > 0) return 1;
+  if (config.family == Family::tirex) return 2 * config.tirex.patch;
   if (config.stream) return static_cast<uint32_t>(config.stream->inputs.size());
   return config.block_stack.embedding_dim;
 }
 
 uint32_t OutputWidth(const ModelConfig& config) {
-  if (config.family == Family::lm) return config.block_stack.vocab_size;
+  if (const uint32_t vocabulary = VocabSize(config)) return vocabulary;
+  if (config.family == Family::tirex) {
+    return static_cast<uint32_t>(config.tirex.quantiles.size()) * config.tirex.patch;
+  }
   if (config.stream && config.stream->head) {
     uint32_t width = 0;
     for (const StreamOutput& output : config.stream->outputs) {

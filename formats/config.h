@@ -93,13 +93,58 @@ struct StreamConfig {
       const;  // one a value, "NAME.sigma" for a gaussian's second; empty without a head
 };
 
+// xLSTM Large (specification large.md section 1).
+struct LargeConfig {
+  uint32_t embedding_dim = 0;  // D
+  uint32_t heads = 0;
+  uint32_t num_blocks = 0;
+  uint32_t vocab_size = 0;
+  uint32_t qk = 0;     // QK, width of q and k
+  uint32_t value = 0;  // VD, width of v and the output gate
+  uint32_t ffn = 0;    // U, width of the feed-forward
+  bool bias = false;   // of every linear map but the head, and of every norm
+  bool out_norm = true;
+  bool tie_weights = false;  // the embedding is the head
+  bool fused = false;        // weight_mode: only what the tensors are called in a checkpoint
+  double norm_eps = 1e-6;
+  double eps = 1e-6;      // of the cell's denominator
+  double gate_cap = 15;   // 0: none
+  double logit_cap = 30;  // 0: none
+};
+
+// When a daemon forecasts, and how.
+struct ForecastConfig {
+  uint32_t every = 1;    // samples from one forecast of a live stream to the next
+  uint32_t horizon = 1;  // samples
+  uint32_t rollout = 1;  // max_accelerated_rollout_steps
+};
+
+// TiRex (specification tirex.md section 1).
+struct TirexConfig {
+  uint32_t patch = 0;          // P
+  uint32_t context = 0;        // X, samples, a multiple of P
+  uint32_t embedding_dim = 0;  // D
+  uint32_t heads = 0;
+  uint32_t num_blocks = 0;
+  uint32_t ffn = 0;        // U, width of the blocks' feed-forward
+  uint32_t patch_ffn = 0;  // F, width of the residual blocks at both ends
+  std::vector<double> quantiles;
+  ForecastConfig forecast;
+};
+
 struct ModelConfig {
   Family family = Family::block_stack;
-  BlockStackConfig block_stack;
+  BlockStackConfig block_stack;  // block_stack and lm
+  LargeConfig large;
+  TirexConfig tirex;
   std::optional<StreamConfig> stream;
 };
 
-// Values a step takes and gives; 1 and vocab_size for an lm (token in, logits out).
+// Ids that a model of tokens takes, 0 for one that reads samples.
+uint32_t VocabSize(const ModelConfig& config);
+
+// Values a step takes and gives: 1 and the vocabulary for a model of tokens (id in, logits out);
+// for TiRex one token, [z | mask] of a patch, and [quantile][P] of the patch behind it.
 uint32_t InputWidth(const ModelConfig& config);
 uint32_t OutputWidth(const ModelConfig& config);
 

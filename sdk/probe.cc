@@ -42,7 +42,7 @@ std::vector<float> RandomInput(const ModelInfo& info, uint32_t steps) {
   std::vector<float> input;
   for (uint32_t t = 0; t < steps; ++t) {
     if (info.tokens) {
-      input.push_back(static_cast<float>(bits() % info.config.block_stack.vocab_size));
+      input.push_back(static_cast<float>(bits() % formats::VocabSize(info.config)));
       continue;
     }
     for (uint32_t i = 0; i < info.input_width; ++i) {
@@ -81,9 +81,9 @@ void TakeInput(const ModelInfo& info, const formats::Array& array, formats::Prob
                                               std::to_string(bad - probe->input.begin()));
   }
   for (int64_t token : array.i64) {
-    if (token < 0 || token >= info.config.block_stack.vocab_size) {
+    if (token < 0 || token >= formats::VocabSize(info.config)) {
       throw Error(Status::invalid_argument, "probe: expected token ids below " +
-                                                std::to_string(info.config.block_stack.vocab_size) +
+                                                std::to_string(formats::VocabSize(info.config)) +
                                                 ", got " + std::to_string(token));
     }
     probe->input.push_back(static_cast<float>(token));

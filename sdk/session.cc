@@ -58,7 +58,7 @@ Status Session::forward(std::span<const int64_t> tokens, std::span<float> out) n
     return Status::shape_mismatch;
   }
   for (int64_t token : tokens) {
-    if (token < 0 || token >= info.config.block_stack.vocab_size) return Status::invalid_argument;
+    if (token < 0 || token >= formats::VocabSize(info.config)) return Status::invalid_argument;
   }
   for (size_t t = 0; t < tokens.size(); ++t) {
     step(tokens[t], out.subspan(t * info.output_width, info.output_width));

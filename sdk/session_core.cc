@@ -109,7 +109,7 @@ Status SessionCore::Step(std::span<const float> in, std::span<float> out) noexce
 
 Status SessionCore::Step(int64_t token, std::span<float> out) noexcept {
   if (!model_.plan.tokens || out.size() != model_.output_width()) return Status::shape_mismatch;
-  if (token < 0 || token >= model_.info.config.block_stack.vocab_size) {
+  if (token < 0 || token >= formats::VocabSize(model_.info.config)) {
     return Status::invalid_argument;
   }
   const kernels::FlushDenormals flush;

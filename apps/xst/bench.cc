@@ -57,7 +57,7 @@ class Workload {
     for (uint32_t i = 0; i < streams; ++i) sessions_.emplace_back(model);
     std::mt19937 random(1);
     if (info_.tokens) {
-      std::uniform_int_distribution<int64_t> id(0, info_.config.block_stack.vocab_size - 1);
+      std::uniform_int_distribution<int64_t> id(0, formats::VocabSize(info_.config) - 1);
       for (size_t i = 0; i < kInputs; ++i) tokens_.push_back(id(random));
       return;
     }

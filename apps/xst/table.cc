@@ -95,7 +95,7 @@ formats::Array FromCsv(const std::string& path, const ModelInfo& info) {
 }
 
 void CheckTokens(const std::string& label, const formats::Array& ids, const ModelInfo& info) {
-  const auto vocabulary = static_cast<int64_t>(info.config.block_stack.vocab_size);
+  const auto vocabulary = static_cast<int64_t>(formats::VocabSize(info.config));
   for (uint64_t i = 0; i < ids.i64.size(); ++i) {
     if (ids.i64[i] < 0 || ids.i64[i] >= vocabulary) {
       Mismatch(label, "tokens in [0, " + std::to_string(vocabulary) + ")",

@@ -82,7 +82,7 @@ void StepMany(Session& session, int count) {
   static float in[256], out[256];
   for (int t = 0; t < count; ++t) {
     if (info.tokens) {
-      session.step(t % info.config.block_stack.vocab_size, {out, info.output_width});
+      session.step(t % formats::VocabSize(info.config), {out, info.output_width});
       continue;
     }
     for (uint32_t i = 0; i < info.input_width; ++i) {
