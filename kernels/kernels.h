@@ -23,6 +23,7 @@ struct Kernels {
   void (*slstm_cell)(const SlstmCell&, T* frame, Range);
   void (*slstm_out)(const SlstmOut&, T* frame, Range);
   void (*gated_act)(const GatedAct&, T* frame, Range);
+  void (*pointwise)(const Pointwise&, T* frame, Range);
   void (*embed)(const Embed&, T* frame, Range);
 
   void operator()(const Norm& o, T* f, Range r) const { norm(o, f, r); }
@@ -35,6 +36,7 @@ struct Kernels {
   void operator()(const SlstmCell& o, T* f, Range r) const { slstm_cell(o, f, r); }
   void operator()(const SlstmOut& o, T* f, Range r) const { slstm_out(o, f, r); }
   void operator()(const GatedAct& o, T* f, Range r) const { gated_act(o, f, r); }
+  void operator()(const Pointwise& o, T* f, Range r) const { pointwise(o, f, r); }
   void operator()(const Embed& o, T* f, Range r) const { embed(o, f, r); }
 };
 

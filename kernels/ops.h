@@ -106,11 +106,14 @@ struct MlstmCell {
   Slot m;      // state [heads]
 };
 
-// y = (headnorm(h) (1 + weight) + skip * c) * silu(z), the head norm with eps over each head. Unit:
-// one head.
+// y = (headnorm(h) (weight + weight_offset) [+ bias] [+ skip * c]) * gate(z), gate = sigmoid or
+// silu, the head norm with eps over each head. Unit: one head.
 struct MlstmOut {
   const float* weight;  // [heads * dim]
-  const float* skip;    // [heads * dim]
+  const float* bias;    // [heads * dim] or null
+  const float* skip;    // [heads * dim] or null; null: c is not read
+  float weight_offset;  // 1 where the file stores scale minus 1
+  bool sigmoid;         // of z; false: silu
   uint32_t heads, dim;
   float eps;
   Slot h, c, z, y;  // [heads * dim]
@@ -164,6 +167,15 @@ struct GatedAct {
   Slot gate, linear, y;  // [size]
 };
 
+// y = max(x, 0), or cap tanh(x / cap). Unit: 16 elements. y may equal x.
+enum class PointwiseKind : uint8_t { relu, soft_cap };
+struct Pointwise {
+  PointwiseKind kind;
+  float cap;  // of soft_cap
+  uint32_t size;
+  Slot x, y;  // [size]
+};
+
 // x = row `token` of the table; the token id lies in the frame as a number (ids are < 2^24). One
 // unit.
 struct Embed {
@@ -173,7 +185,7 @@ struct Embed {
 };
 
 using Op = std::variant<Norm, Linear, BlockLinear, Conv, MlstmCell, MlstmOut, SlstmInput, SlstmCell,
-                        SlstmOut, GatedAct, Embed>;
+                        SlstmOut, GatedAct, Pointwise, Embed>;
 
 inline uint32_t Units(const Norm&) { return 1; }
 inline uint32_t Units(const Linear& o) {
@@ -187,6 +199,7 @@ inline uint32_t Units(const SlstmInput& o) { return UnitsOf(o.channels); }
 inline uint32_t Units(const SlstmCell& o) { return UnitsOf(o.channels); }
 inline uint32_t Units(const SlstmOut& o) { return o.heads; }
 inline uint32_t Units(const GatedAct& o) { return UnitsOf(o.size); }
+inline uint32_t Units(const Pointwise& o) { return UnitsOf(o.size); }
 inline uint32_t Units(const Embed&) { return 1; }
 inline uint32_t Units(const Op& op) {
   return std::visit([](const auto& o) { return Units(o); }, op);

@@ -59,8 +59,8 @@ void AddMlstm(PlanBuilder& b, const std::string& block, const BlockStackConfig& 
   b.Add(
       MlstmCell{heads, dim, dim, stride, stride, kCellEps, 0, true, q, k, v, h, gates, cell, n, m},
       5ull * heads * dim * dim + 6ull * heads * dim);
-  b.Add(MlstmOut{b.Vector(block + "outnorm"), b.Vector(block + "skip"), heads, dim, kNormEps, h,
-                 conv, z, s},
+  b.Add(MlstmOut{b.Vector(block + "outnorm"), nullptr, b.Vector(block + "skip"), 1, false, heads,
+                 dim, kNormEps, h, conv, z, s},
         14 * p);
   AddLinear(b, block + "down", s, x, true);
 }

@@ -13,21 +13,22 @@
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels {
 
-#define XST_DECLARE_TABLE(arithmetic)                                                       \
-  namespace arithmetic::HWY_NAMESPACE {                                                     \
-  void Run(const Norm&, float*, Range);                                                     \
-  void Run(const Linear&, float*, Range);                                                   \
-  void Run(const BlockLinear&, float*, Range);                                              \
-  void Run(const Conv&, float*, Range);                                                     \
-  void Run(const MlstmCell&, float*, Range);                                                \
-  void Run(const MlstmOut&, float*, Range);                                                 \
-  void Run(const SlstmInput&, float*, Range);                                               \
-  void Run(const SlstmCell&, float*, Range);                                                \
-  void Run(const SlstmOut&, float*, Range);                                                 \
-  void Run(const GatedAct&, float*, Range);                                                 \
-  void Run(const Embed&, float*, Range);                                                    \
-  constexpr Kernels<float> kTable = {                                                       \
-      XST_TARGET_NAME, #arithmetic, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run}; \
+#define XST_DECLARE_TABLE(arithmetic)                                                            \
+  namespace arithmetic::HWY_NAMESPACE {                                                          \
+  void Run(const Norm&, float*, Range);                                                          \
+  void Run(const Linear&, float*, Range);                                                        \
+  void Run(const BlockLinear&, float*, Range);                                                   \
+  void Run(const Conv&, float*, Range);                                                          \
+  void Run(const MlstmCell&, float*, Range);                                                     \
+  void Run(const MlstmOut&, float*, Range);                                                      \
+  void Run(const SlstmInput&, float*, Range);                                                    \
+  void Run(const SlstmCell&, float*, Range);                                                     \
+  void Run(const SlstmOut&, float*, Range);                                                      \
+  void Run(const GatedAct&, float*, Range);                                                      \
+  void Run(const Pointwise&, float*, Range);                                                     \
+  void Run(const Embed&, float*, Range);                                                         \
+  constexpr Kernels<float> kTable = {                                                            \
+      XST_TARGET_NAME, #arithmetic, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run}; \
   }
 
 #undef XST_TARGET_NAME

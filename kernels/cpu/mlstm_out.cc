@@ -11,22 +11,30 @@
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
-void Run(const MlstmOut& o, float* frame, Range r) {
+template <class Gate>
+HWY_INLINE void Heads(const MlstmOut& o, float* frame, Range r, const Gate& gate) {
+  const V offset = Splat(o.weight_offset);
   for (size_t head = r.begin; head < r.end; ++head) {
     const size_t at = head * o.dim;
     const float* h = frame + o.h + at;
     const float* c = frame + o.c + at;
     const float* z = frame + o.z + at;
-    const float* weight = o.weight + at;
-    const float* skip = o.skip + at;
     float* y = frame + o.y + at;
     const Centering center = Center(h, o.dim, o.eps);
-    const V one = Splat(1.0f);
     ForLanes(0, o.dim, [&](size_t i, auto lanes) HWY_ATTR {
-      const V normed = hn::Mul(center(lanes.Load(h + i)), hn::Add(one, lanes.Load(weight + i)));
-      const V s = hn::MulAdd(lanes.Load(skip + i), lanes.Load(c + i), normed);
-      lanes.Store(hn::Mul(s, Silu(lanes.Load(z + i))), y + i);
+      V s = hn::Mul(center(lanes.Load(h + i)), hn::Add(offset, lanes.Load(o.weight + at + i)));
+      if (o.bias) s = hn::Add(s, lanes.Load(o.bias + at + i));
+      if (o.skip) s = hn::MulAdd(lanes.Load(o.skip + at + i), lanes.Load(c + i), s);
+      lanes.Store(hn::Mul(s, gate(lanes.Load(z + i))), y + i);
     });
+  }
+}
+
+void Run(const MlstmOut& o, float* frame, Range r) {
+  if (o.sigmoid) {
+    Heads(o, frame, r, [](V z) HWY_ATTR { return Sigmoid(z); });
+  } else {
+    Heads(o, frame, r, [](V z) HWY_ATTR { return Silu(z); });
   }
 }
 

@@ -7,11 +7,12 @@ namespace xst::kernels::reference {
 inline void Run(const MlstmOut& o, double* frame, Range r) {
   for (size_t head = r.begin; head < r.end; ++head) {
     const size_t at = head * o.dim;
-    const ArrayXd normed = Normed(Vec(frame, o.h + at, o.dim), o.eps).array() *
-                           (1 + Weights(o.weight + at, o.dim).array());
-    const ArrayXd skip = Weights(o.skip + at, o.dim).array() * Vec(frame, o.c + at, o.dim).array();
-    const ArrayXd gate = Vec(frame, o.z + at, o.dim).array().unaryExpr(&Silu);
-    Vec(frame, o.y + at, o.dim) = (normed + skip) * gate;
+    ArrayXd s = Normed(Vec(frame, o.h + at, o.dim), o.eps).array() *
+                (Weights(o.weight + at, o.dim).array() + double{o.weight_offset});
+    if (o.bias) s += Weights(o.bias + at, o.dim).array();
+    if (o.skip) s += Weights(o.skip + at, o.dim).array() * Vec(frame, o.c + at, o.dim).array();
+    const auto gate = Vec(frame, o.z + at, o.dim).array().unaryExpr(o.sigmoid ? &Sigmoid : &Silu);
+    Vec(frame, o.y + at, o.dim) = s * gate;
   }
 }
 

@@ -7,6 +7,7 @@
 #include "kernels/reference/mlstm_cell.h"
 #include "kernels/reference/mlstm_out.h"
 #include "kernels/reference/norm.h"
+#include "kernels/reference/pointwise.h"
 #include "kernels/reference/slstm_cell.h"
 #include "kernels/reference/slstm_input.h"
 #include "kernels/reference/slstm_out.h"
@@ -16,7 +17,7 @@ namespace xst::kernels {
 const Kernels<double>& ReferenceKernels() {
   using reference::Run;
   static constexpr Kernels<double> kTable = {"reference", "double", Run, Run, Run, Run, Run,
-                                             Run,         Run,      Run, Run, Run, Run};
+                                             Run,         Run,      Run, Run, Run, Run, Run};
   return kTable;
 }
 

@@ -118,8 +118,8 @@ struct Step {
     Add("mlstm_cell 4x64x64",
         MlstmCell{kHeads, kHead, kHead, kHead, kHead, 1e-6f, 0, true, q, k, v, h, gates,
                   State(kInner * kHead), State(kInner), State(kHeads)});
-    Add("mlstm_out 4x64", MlstmOut{weights.Random(kInner, 0.1f), weights.Random(kInner, 1), kHeads,
-                                   kHead, 1e-5f, h, c, up + kInner, y});
+    Add("mlstm_out 4x64", MlstmOut{weights.Random(kInner, 0.1f), nullptr, weights.Random(kInner, 1),
+                                   1, false, kHeads, kHead, 1e-5f, h, c, up + kInner, y});
     Add("linear down 128x256", Linear{weights.Panels(kDim, kInner), nullptr, y, x, true});
   }
   void Slstm(Slot x, Slot u, Slot c, Slot wx, Slot h, Slot g, Slot y) {

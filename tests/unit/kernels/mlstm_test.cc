@@ -181,13 +181,60 @@ XST_OP_TEST_SUITE(MlstmOutTest);
 TEST_P(MlstmOutTest, EveryHeadSize) {
   for (uint32_t dim : Sizes()) {
     for (uint32_t heads : {1u, 2u, 5u}) {
-      const uint32_t n = heads * dim;
-      const std::vector<float> w = Random(n), skip = Random(n);
-      Frame frame((dim + heads) % 4);
-      const Slot h = frame.AddInput(Random(n)), c = frame.AddInput(Random(n));
-      const Slot z = frame.AddInput(Random(n, -6, 6)), y = frame.AddOutput(n);
-      frame.Check(MlstmOut{w.data(), skip.data(), heads, dim, 1e-5f, h, c, z, y}, table(), 1e-5,
-                  "dim " + std::to_string(dim));
+      for (uint32_t mode = 0; mode < 8; ++mode) {
+        const bool sigmoid = mode & 1, with_bias = mode & 2, with_skip = mode & 4;
+        const uint32_t n = heads * dim;
+        const std::vector<float> w = Random(n), bias = Random(n), skip = Random(n);
+        Frame frame((dim + heads) % 4);
+        const Slot h = frame.AddInput(Random(n));
+        const Slot c = frame.AddInput(with_skip ? Random(n) : std::vector<float>(n, NAN));
+        const Slot z = frame.AddInput(Random(n, -6, 6)), y = frame.AddOutput(n);
+        frame.Check(
+            MlstmOut{w.data(), with_bias ? bias.data() : nullptr, with_skip ? skip.data() : nullptr,
+                     mode % 3 ? 1.0f : 0.0f, sigmoid, heads, dim, 1e-5f, h, c, z, y},
+            table(), 1e-5, "dim " + std::to_string(dim) + " mode " + std::to_string(mode));
+      }
+    }
+  }
+}
+
+// Loops written from the equations, not from the reference.
+TEST_P(MlstmOutTest, WrittenOut) {
+  constexpr uint32_t kHeads = 2, kDim = 5, kN = kHeads * kDim;
+  for (bool sigmoid : {false, true}) {
+    for (bool skip : {false, true}) {
+      const std::vector<float> w = Random(kN), b = Random(kN), s = Random(kN);
+      Frame frame;
+      const Slot h = frame.AddInput(Random(kN)), c = frame.AddInput(Random(kN));
+      const Slot z = frame.AddInput(Random(kN, -3, 3)), y = frame.AddOutput(kN);
+      const Op op = MlstmOut{w.data(),
+                             skip ? nullptr : b.data(),
+                             skip ? s.data() : nullptr,
+                             skip ? 1.0f : 0.0f,
+                             sigmoid,
+                             kHeads,
+                             kDim,
+                             1e-3f,
+                             h,
+                             c,
+                             z,
+                             y};
+      std::vector<double> d(frame.f.begin(), frame.f.end());
+      Run(ReferenceKernels(), op, d.data(), {0, kHeads});
+      Run(table(), op, frame.f.data(), {0, kHeads});
+      for (uint32_t i = 0; i < kN; ++i) {
+        double mean = 0, var = 0;
+        for (uint32_t k = 0; k < kDim; ++k) mean += double{frame.f[h + i / kDim * kDim + k]} / kDim;
+        for (uint32_t k = 0; k < kDim; ++k) {
+          var += std::pow(frame.f[h + i / kDim * kDim + k] - mean, 2) / kDim;
+        }
+        double v = (frame.f[h + i] - mean) / std::sqrt(var + double{1e-3f});
+        v = skip ? v * (1.0 + w[i]) + double{s[i]} * frame.f[c + i] : v * w[i] + b[i];
+        v /= 1 + std::exp(-double{frame.f[z + i]});
+        if (!sigmoid) v *= frame.f[z + i];
+        ASSERT_NEAR(d[y + i], v, 1e-12);
+        ASSERT_NEAR(frame.f[y + i], v, 1e-5);
+      }
     }
   }
 }
@@ -198,7 +245,8 @@ TEST_P(MlstmOutTest, FarGates) {
   Frame frame;
   const Slot h = frame.AddInput({1, -1, -1, 1}), c = frame.AddInput({0, 0, 0, 0});
   const Slot z = frame.AddInput({-1000, -80, 80, 1000}), y = frame.AddOutput(4);
-  frame.Check(MlstmOut{w.data(), skip.data(), 1, 4, 1e-5f, h, c, z, y}, table(), 1e-6);
+  frame.Check(MlstmOut{w.data(), nullptr, skip.data(), 1, false, 1, 4, 1e-5f, h, c, z, y}, table(),
+              1e-6);
   EXPECT_EQ(frame.f[y], 0);
   EXPECT_NEAR(frame.f[y + 2], -80, 1e-3);
 }
@@ -209,7 +257,7 @@ TEST_P(MlstmOutTest, OneValue) {
   const Slot h = frame.AddInput({0.3f, -0.7f}), c = frame.AddInput({3, 5});
   const Slot z = frame.AddInput({0, 1}), y = frame.AddOutput(2);
   // Heads of one value: the norm is 0 and the skip remains.
-  frame.Check(MlstmOut{w, skip, 2, 1, 1e-5f, h, c, z, y}, table(), 1e-6);
+  frame.Check(MlstmOut{w, nullptr, skip, 1, false, 2, 1, 1e-5f, h, c, z, y}, table(), 1e-6);
   EXPECT_EQ(frame.f[y], 0);
   EXPECT_NEAR(frame.f[y + 1], -5 / (1 + std::exp(-1.0)), 1e-6);
 }
