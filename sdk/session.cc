@@ -54,14 +54,17 @@ Status Session::forward(std::span<const float> in, std::span<float> out) noexcep
 
 Status Session::forward(std::span<const int64_t> tokens, std::span<float> out) noexcept {
   const ModelInfo& info = model_->info();
-  if (!info.tokens || tokens.size() * info.output_width != out.size()) {
+  const size_t width = info.output_width;
+  const bool last_only = out.size() == width && !tokens.empty();
+  if (!info.tokens || (!last_only && tokens.size() * width != out.size())) {
     return Status::shape_mismatch;
   }
   for (int64_t token : tokens) {
     if (token < 0 || token >= formats::VocabSize(info.config)) return Status::invalid_argument;
   }
   for (size_t t = 0; t < tokens.size(); ++t) {
-    step(tokens[t], out.subspan(t * info.output_width, info.output_width));
+    const Status s = step(tokens[t], out.subspan(last_only ? 0 : t * width, width));
+    if (s != Status::ok) return s;
   }
   return Status::ok;
 }

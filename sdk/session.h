@@ -57,6 +57,8 @@ class Session {
   // calls of step() within rounding. T = out.size() / output_width. quality() afterwards is the
   // last step's.
   Status forward(std::span<const float> in, std::span<float> out) noexcept;
+  // The same for token models; `out` may also be one row, for the last step's logits alone. A token
+  // out of range changes nothing.
   Status forward(std::span<const int64_t> tokens, std::span<float> out) noexcept;
 
   // Bits kHeld, kWarming, kReset of the last output.
