@@ -85,6 +85,51 @@ void AddStream(Canonical& out, const StreamConfig& s) {
   out.Shape("held", {s.inputs.size()});
 }
 
+void AddBlockStack(Canonical& out, const BlockStackConfig& c) {
+  out.Add("embedding_dim", uint64_t{c.embedding_dim});
+  out.Add("post_blocks_norm", uint64_t{c.post_blocks_norm});
+  out.Add("bias", uint64_t{c.bias});
+  out.Add("vocab_size", uint64_t{c.vocab_size});
+  out.Add("tie_weights", uint64_t{c.tie_weights});
+  for (const uint8_t is_slstm : c.is_slstm) {
+    out.Add("block", uint64_t{is_slstm});
+    (is_slstm ? AddSlstm : AddMlstm)(out, c);
+  }
+}
+
+// Without weight_mode: it names the same function.
+void AddLarge(Canonical& out, const LargeConfig& c) {
+  const uint64_t dk = c.qk / c.heads, dv = c.value / c.heads;
+  out.Add("embedding_dim", uint64_t{c.embedding_dim});
+  out.Add("num_blocks", uint64_t{c.num_blocks});
+  out.Add("vocab_size", uint64_t{c.vocab_size});
+  out.Add("ffn", uint64_t{c.ffn});
+  out.Add("bias", uint64_t{c.bias});
+  out.Add("out_norm", uint64_t{c.out_norm});
+  out.Add("tie_weights", uint64_t{c.tie_weights});
+  out.Add("norm_eps", c.norm_eps);
+  out.Add("eps", c.eps);
+  out.Add("gate_cap", c.gate_cap);
+  out.Add("logit_cap", c.logit_cap);
+  out.Shape("C", {c.heads, dk, dv});
+  out.Shape("n", {c.heads, dk});
+  out.Shape("m", {c.heads});
+}
+
+void AddTirex(Canonical& out, const TirexConfig& c) {
+  out.Add("patch", uint64_t{c.patch});
+  out.Add("context", uint64_t{c.context});
+  out.Add("heads", uint64_t{c.heads});
+  out.Add("num_blocks", uint64_t{c.num_blocks});
+  out.Add("ffn", uint64_t{c.ffn});
+  out.Add("patch_ffn", uint64_t{c.patch_ffn});
+  for (const double q : c.quantiles) out.Add("quantile", q);
+  out.Add("every", uint64_t{c.forecast.every});
+  out.Add("horizon", uint64_t{c.forecast.horizon});
+  out.Add("rollout", uint64_t{c.forecast.rollout});
+  out.Shape("cell", {4, c.embedding_dim});
+}
+
 }  // namespace
 
 std::string Hex(const Hash128& h) {
@@ -96,16 +141,18 @@ std::string Hex(const Hash128& h) {
 
 Hash128 ArchHash(const ModelConfig& config) {
   Canonical out;
-  const BlockStackConfig& c = config.block_stack;
   out.Add("family", uint64_t(config.family));
-  out.Add("embedding_dim", uint64_t{c.embedding_dim});
-  out.Add("post_blocks_norm", uint64_t{c.post_blocks_norm});
-  out.Add("bias", uint64_t{c.bias});
-  out.Add("vocab_size", uint64_t{c.vocab_size});
-  out.Add("tie_weights", uint64_t{c.tie_weights});
-  for (const uint8_t is_slstm : c.is_slstm) {
-    out.Add("block", uint64_t{is_slstm});
-    (is_slstm ? AddSlstm : AddMlstm)(out, c);
+  switch (config.family) {
+    case Family::block_stack:
+    case Family::lm:
+      AddBlockStack(out, config.block_stack);
+      break;
+    case Family::large:
+      AddLarge(out, config.large);
+      break;
+    case Family::tirex:
+      AddTirex(out, config.tirex);
+      break;
   }
   if (config.stream) AddStream(out, *config.stream);
   const XXH128_hash_t hash = XXH3_128bits(out.text().data(), out.text().size());

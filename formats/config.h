@@ -19,6 +19,9 @@ inline constexpr uint32_t kMaxVocab = 1u << 24;  // token ids are exact as f32
 inline constexpr uint32_t kMaxKernel = 1024;     // convolution taps
 inline constexpr uint32_t kMaxChannels = 4096;   // inputs, outputs
 inline constexpr uint32_t kMaxHorizon = 1u << 20;
+inline constexpr uint32_t kMaxPatch = 1u << 16;
+inline constexpr uint32_t kMaxContext = 1u << 24;  // samples
+inline constexpr uint32_t kMaxQuantiles = 256;
 inline constexpr uint64_t kMaxStateValues = 1ull << 28;  // of one stream, rows padded to 16
 
 struct MlstmConfig {

@@ -97,6 +97,14 @@ bool MapReader::Number(const char* key, double* value) {
   return true;
 }
 
+bool MapReader::Positive(const char* key, double* value) {
+  const YamlNode* node = Take(key);
+  if (node && !(node->IsNumber(value) && std::isfinite(*value) && *value > 0)) {
+    Fail(*node, key, "a positive number", node->Describe());
+  }
+  return node != nullptr;
+}
+
 bool MapReader::Bool(const char* key, bool* value) {
   const YamlNode* node = Take(key);
   if (!node) return false;
@@ -170,6 +178,12 @@ void MapReader::IgnoreChoice(const char* key, std::initializer_list<const char*>
   Remark(*node, key, "no effect on inference");
 }
 
+void MapReader::FinishLeniently() {
+  for (size_t i = 0; i < taken_.size(); ++i) {
+    if (!taken_[i]) Remark(node_.keys[i], Printable(node_.keys[i].text), "not known, ignored");
+  }
+}
+
 void MapReader::Finish() {
   for (size_t i = 0; i < taken_.size(); ++i) {
     if (taken_[i]) continue;
@@ -190,8 +204,7 @@ void MapReader::Fail(const YamlNode& at, const char* key, const std::string& exp
 
 void MapReader::Remark(const YamlNode& at, const std::string& key, const std::string& what) const {
   if (!source_.remarks) return;
-  source_.remarks->push_back(source_.name + ":" + std::to_string(at.line) + ":" +
-                             std::to_string(at.column) + ": " + PathOf(key) + ": " + what);
+  source_.remarks->push_back(PlaceOf(source_.name, at) + ": " + PathOf(key) + ": " + what);
 }
 
 std::string MapReader::PathOf(const std::string& key) const {

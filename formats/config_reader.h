@@ -40,7 +40,8 @@ class MapReader {
 
   // Absent leaves `value` alone; false if so.
   bool Integer(const char* key, int64_t low, int64_t high, uint32_t* value);
-  bool Number(const char* key, double* value);  // finite
+  bool Number(const char* key, double* value);    // finite
+  bool Positive(const char* key, double* value);  // finite, above 0
   bool Bool(const char* key, bool* value);
   bool String(const char* key, std::string* value);
   bool Choice(const char* key, std::initializer_list<const char*> words, uint32_t* index);
@@ -53,6 +54,8 @@ class MapReader {
 
   // Every key must have been taken by now; those that start with '_' are remarked only.
   void Finish();
+  // The same for configurations that others write: what is left is remarked.
+  void FinishLeniently();
 
   [[noreturn]] void Fail(const YamlNode& at, const char* key, const std::string& expected,
                          const std::string& got) const;

@@ -1,51 +1,16 @@
 // What every resolved configuration must satisfy, whether it comes from YAML or from a model file:
 // after this check no size overflows, no divisor is 0 and no index is out of range.
-#include <cmath>
 #include <set>
 #include <string>
 
-#include "formats/checked.h"
 #include "formats/model_file.h"
 #include "formats/text.h"
+#include "formats/validator.h"
 
 namespace xst::formats {
 namespace {
 
 constexpr size_t kMaxUnit = 64;
-
-class Validator {
- public:
-  explicit Validator(Fault* fault) : fault_(*fault) {}
-
-  bool Range(const char* what, uint64_t value, uint64_t low, uint64_t high) {
-    if (value >= low && value <= high) return true;
-    return Fail("%s: expected %llu to %llu, got %llu", what, low, high, value);
-  }
-  bool Divides(const char* what, uint64_t divisor, const char* of, uint64_t value) {
-    if (value % divisor == 0) return true;
-    fault_.Set(Status::invalid_config, "%s: expected a divisor of %s %llu, got %llu", what, of,
-               static_cast<unsigned long long>(value), static_cast<unsigned long long>(divisor));
-    return false;
-  }
-  bool Expect(bool good, const char* message) {
-    if (!good) fault_.Set(Status::invalid_config, "%s", message);
-    return good;
-  }
-  bool Finite(const std::string& what, double value) {
-    if (std::isfinite(value)) return true;
-    fault_.Set(Status::invalid_config, "%s: expected a finite number, got %g", what.c_str(), value);
-    return false;
-  }
-
- private:
-  bool Fail(const char* format, const char* what, uint64_t low, uint64_t high, uint64_t value) {
-    fault_.Set(Status::invalid_config, format, what, static_cast<unsigned long long>(low),
-               static_cast<unsigned long long>(high), static_cast<unsigned long long>(value));
-    return false;
-  }
-
-  Fault& fault_;
-};
 
 bool Mlstm(Validator& v, const BlockStackConfig& c) {
   const MlstmConfig& m = *c.mlstm;
@@ -163,7 +128,6 @@ bool Stream(Validator& v, const StreamConfig& s, uint32_t embedding_dim) {
          v.Expect(!s.head_bias || s.head, "stream: expected a head with its bias");
 }
 
-// Values of one stream's state, rows padded to 16 as a session holds them.
 Checked StateValues(const ModelConfig& config) {
   const BlockStackConfig& c = config.block_stack;
   Checked total = 0, mlstm = 0, slstm = 0;
@@ -188,42 +152,60 @@ Checked StateValues(const ModelConfig& config) {
   return total;
 }
 
+bool BlockStack(Validator& v, const ModelConfig& config) {
+  const BlockStackConfig& c = config.block_stack;
+  const bool lm = config.family == Family::lm;
+  if (!v.Range("embedding_dim", c.embedding_dim, 1, kMaxDim) ||
+      !v.Range("num_blocks", c.is_slstm.size(), 1, kMaxBlocks)) {
+    return false;
+  }
+  bool any_mlstm = false, any_slstm = false;
+  for (const uint8_t is_slstm : c.is_slstm) {
+    if (!v.Range("block kind", is_slstm, 0, 1)) return false;
+    (is_slstm ? any_slstm : any_mlstm) = true;
+  }
+  return v.Expect(c.mlstm.has_value() == any_mlstm,
+                  "mlstm_block: expected exactly where a block is an mLSTM, got otherwise") &&
+         v.Expect(c.slstm.has_value() == any_slstm,
+                  "slstm_block: expected exactly where a block is an sLSTM, got otherwise") &&
+         (!c.mlstm || Mlstm(v, c)) && (!c.slstm || Slstm(v, c)) &&
+         (lm ? v.Range("vocab_size", c.vocab_size, 1, kMaxVocab)
+             : v.Expect(c.vocab_size == 0 && !c.tie_weights,
+                        "vocab_size: expected none in a block_stack, got one")) &&
+         (!config.stream || Stream(v, *config.stream, c.embedding_dim));
+}
+
+bool OfFamily(Validator& v, const ModelConfig& config, Checked* state) {
+  switch (config.family) {
+    case Family::block_stack:
+    case Family::lm:
+      if (!BlockStack(v, config)) return false;
+      *state = StateValues(config);
+      return true;
+    case Family::large:
+      if (!ValidateLarge(v, config.large)) return false;
+      *state = StateValues(config.large);
+      return true;
+    case Family::tirex:
+      if (!ValidateTirex(v, config.tirex)) return false;
+      *state = StateValues(config.tirex);
+      return true;
+  }
+  return v.Expect(
+      false, "model: expected block_stack, lm, large or tirex, got a family of another version");
+}
+
 }  // namespace
 
 Status ValidateConfig(const ModelConfig& config, Fault* fault) {
   Validator v(fault);
-  const BlockStackConfig& c = config.block_stack;
-  if (config.family != Family::block_stack && config.family != Family::lm) {
-    return fault->Set(Status::unsupported_version,
-                      "model: expected block_stack or lm, got a family of another version");
-  }
-  const bool lm = config.family == Family::lm;
-  if (!v.Range("embedding_dim", c.embedding_dim, 1, kMaxDim) ||
-      !v.Range("num_blocks", c.is_slstm.size(), 1, kMaxBlocks)) {
+  Checked state = 0;
+  if (!v.Expect(config.family == Family::block_stack || !config.stream,
+                "stream: expected it around a block_stack, got another family") ||
+      !OfFamily(v, config, &state)) {
     return fault->status;
   }
-  bool any_mlstm = false, any_slstm = false;
-  for (const uint8_t is_slstm : c.is_slstm) {
-    if (!v.Range("block kind", is_slstm, 0, 1)) return fault->status;
-    (is_slstm ? any_slstm : any_mlstm) = true;
-  }
-  if (!v.Expect(c.mlstm.has_value() == any_mlstm,
-                "mlstm_block: expected exactly where a block is an mLSTM, got otherwise") ||
-      !v.Expect(c.slstm.has_value() == any_slstm,
-                "slstm_block: expected exactly where a block is an sLSTM, got otherwise") ||
-      (c.mlstm && !Mlstm(v, c)) || (c.slstm && !Slstm(v, c))) {
-    return fault->status;
-  }
-  if (lm ? !v.Range("vocab_size", c.vocab_size, 1, kMaxVocab)
-         : !v.Expect(c.vocab_size == 0 && !c.tie_weights,
-                     "vocab_size: expected none in a block_stack, got one")) {
-    return fault->status;
-  }
-  if (!v.Expect(!lm || !config.stream, "stream: expected it around a block_stack, got an lm") ||
-      (config.stream && !Stream(v, *config.stream, c.embedding_dim))) {
-    return fault->status;
-  }
-  if (!StateValues(config).FitsIn(kMaxStateValues)) {
+  if (!state.FitsIn(kMaxStateValues)) {
     return fault->Set(Status::invalid_config,
                       "state of one stream: expected at most %llu values, got more",
                       static_cast<unsigned long long>(kMaxStateValues));

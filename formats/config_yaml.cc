@@ -1,53 +1,86 @@
 #include "formats/config_yaml.h"
 
 #include "formats/config_parts.h"
+#include "formats/json.h"
 #include "formats/model_file.h"
 
 namespace xst::formats {
 namespace {
 
-enum class Form { named, nested };
-
-// A conformance-style file names its family; a nested one is known by its vocabulary.
-bool IsLm(MapReader& top, Form form) {
-  if (form == Form::nested) return top.Has("vocab_size");
-  const YamlNode& model = top.Require("model");
-  uint32_t family = 0;
-  top.Choice("model", {"block_stack", "lm", "large", "tirex"}, &family);
-  if (family > static_cast<uint32_t>(Family::lm)) {
-    throw Error(Status::unsupported_version,
-                top.source().name + ":" + std::to_string(model.line) + ":" +
-                    std::to_string(model.column) + ": model: expected block_stack or lm, got " +
-                    model.text + ", which this version does not support");
+void ReadFamily(MapReader& map, Family family, ParsedConfig* out) {
+  switch (family) {
+    case Family::block_stack:
+    case Family::lm:
+      return ReadBlockStack(map, family == Family::lm, out);
+    case Family::large:
+      return ReadLarge(map, false, &out->config);
+    case Family::tirex:
+      return ReadTirex(map, &out->config);
   }
-  return family == static_cast<uint32_t>(Family::lm);
+}
+
+// The family of a configuration that does not name it, by what only that family has.
+Family Guess(const MapReader& top) {
+  if (top.Has("model_config")) return Family::tirex;
+  if (top.Has("num_heads")) return Family::large;
+  return top.Has("vocab_size") ? Family::lm : Family::block_stack;
+}
+
+// `stream:` and `forecast:` say what surrounds a family.
+void CheckSurroundings(MapReader& top, Family family, const std::optional<MapReader>& stream,
+                       const std::optional<MapReader>& forecast) {
+  constexpr const char* kNames[] = {"block_stack", "lm", "large", "tirex"};
+  const std::string name = kNames[static_cast<size_t>(family)];
+  if (stream && family != Family::block_stack) {
+    top.Fail(stream->place(), "stream", "it around a block_stack", "it around " + name);
+  }
+  if (forecast && family != Family::tirex) {
+    top.Fail(forecast->place(), "forecast", "it around tirex", "it around " + name);
+  }
+}
+
+void ReadYaml(const ConfigSource& source, const YamlNode& root, ParsedConfig* parsed) {
+  MapReader top(source, root, "");
+  auto stream = top.Map("stream", false);
+  auto forecast = top.Map("forecast", false);
+  if (top.Has("model") || top.Has("config")) {
+    top.Require("model");
+    uint32_t family = 0;
+    top.Choice("model", {"block_stack", "lm", "large", "tirex"}, &family);
+    CheckSurroundings(top, static_cast<Family>(family), stream, forecast);
+    top.Require("config");
+    MapReader config = *top.Map("config", false);
+    top.Finish();
+    ReadFamily(config, static_cast<Family>(family), parsed);
+  } else {
+    const Family family = Guess(top);
+    CheckSurroundings(top, family, stream, forecast);
+    ReadFamily(top, family, parsed);
+  }
+  if (stream) {
+    ReadStream(source, *stream, parsed->config.block_stack.embedding_dim,
+               &parsed->config.stream.emplace());
+  }
+  if (forecast) ReadForecast(*forecast, &parsed->config.tirex.forecast);
+}
+
+void ReadHub(const ConfigSource& source, const YamlNode& root, ModelConfig* out) {
+  MapReader top(source, root, "");
+  uint32_t xlstm;
+  top.Choice("model_type", {"xlstm"}, &xlstm);
+  ReadLarge(top, true, out);
 }
 
 }  // namespace
 
 ParsedConfig ParseConfigForPacking(std::string_view text, const std::string& name,
                                    std::vector<std::string>* remarks) {
-  const YamlNode root = ParseYaml(text, name);
   const ConfigSource source{name, remarks};
-  MapReader top(source, root, "");
   ParsedConfig parsed;
-  const Form form = top.Has("model") || top.Has("config") ? Form::named : Form::nested;
-  const bool lm = IsLm(top, form);
-  auto stream = top.Map("stream", false);
-  if (stream && lm) {
-    top.Fail(stream->place(), "stream", "it around a block_stack", "it around an lm");
-  }
-  if (form == Form::named) {
-    top.Require("config");
-    MapReader config = *top.Map("config", false);
-    top.Finish();
-    ReadBlockStack(config, lm, &parsed);
+  if (name.ends_with(".json")) {
+    ReadHub(source, ParseJson(text, name), &parsed.config);
   } else {
-    ReadBlockStack(top, lm, &parsed);
-  }
-  if (stream) {
-    ReadStream(source, *stream, parsed.config.block_stack.embedding_dim,
-               &parsed.config.stream.emplace());
+    ReadYaml(source, ParseYaml(text, name), &parsed);
   }
   Fault fault;
   if (ValidateConfig(parsed.config, &fault) != Status::ok) {

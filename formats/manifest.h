@@ -21,6 +21,8 @@ enum class Placement : uint8_t {
   recurrent,       // source [heads][4 dim][dim] or [heads][dim][4 dim] -> sLSTM row order
   recurrent_bias,  // source [4 D], order told by the recurrent kernel's layout -> a vector in row
                    // order
+  recurrent_by_input,      // source [heads][dim][4 dim] -> sLSTM row order
+  recurrent_bias_by_head,  // source [heads][4][dim] -> a vector in row order
 };
 // sLSTM row order: channel c, gate g in i, f, z, o is row (c / 16) * 64 + g * 16 + c % 16.
 

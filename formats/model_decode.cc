@@ -36,6 +36,46 @@ Status TooMany(const char* what, uint64_t limit, Fault* fault) {
                     static_cast<unsigned long long>(limit), what);
 }
 
+// Every block has tensors: what follows is bounded by the directory's own size.
+Status CheckBlocks(uint64_t blocks, uint64_t tensors, Fault* fault) {
+  if (blocks <= std::min<uint64_t>(kMaxBlocks, tensors)) return Status::ok;
+  return fault->Set(Status::corrupt, "directory: expected blocks, fewer than tensors, got others");
+}
+
+Status DecodeLarge(const fb::Large& from, uint64_t tensors, LargeConfig* out, Fault* fault) {
+  out->embedding_dim = from.embedding_dim();
+  out->heads = from.heads();
+  out->num_blocks = from.num_blocks();
+  out->vocab_size = from.vocab_size();
+  out->qk = from.qk();
+  out->value = from.value();
+  out->ffn = from.ffn();
+  out->bias = from.bias();
+  out->out_norm = from.out_norm();
+  out->tie_weights = from.tie_weights();
+  out->fused = from.fused();
+  out->norm_eps = from.norm_eps();
+  out->eps = from.eps();
+  out->gate_cap = from.gate_cap();
+  out->logit_cap = from.logit_cap();
+  return CheckBlocks(out->num_blocks, tensors, fault);
+}
+
+Status DecodeTirex(const fb::Tirex& from, uint64_t tensors, TirexConfig* out, Fault* fault) {
+  out->patch = from.patch();
+  out->context = from.context();
+  out->embedding_dim = from.embedding_dim();
+  out->heads = from.heads();
+  out->num_blocks = from.num_blocks();
+  out->ffn = from.ffn();
+  out->patch_ffn = from.patch_ffn();
+  out->forecast = {from.every(), from.horizon(), from.rollout()};
+  if (!from.quantiles()) return NoTable("quantiles", fault);
+  if (from.quantiles()->size() > kMaxQuantiles) return TooMany("quantiles", kMaxQuantiles, fault);
+  out->quantiles.assign(from.quantiles()->begin(), from.quantiles()->end());
+  return CheckBlocks(out->num_blocks, tensors, fault);
+}
+
 Status DecodeBlockStack(const fb::BlockStack& from, uint64_t tensors, BlockStackConfig* out,
                         Fault* fault) {
   out->embedding_dim = from.embedding_dim();
@@ -44,11 +84,8 @@ Status DecodeBlockStack(const fb::BlockStack& from, uint64_t tensors, BlockStack
   out->vocab_size = from.vocab_size();
   out->tie_weights = from.tie_weights();
   const auto* blocks = from.is_slstm();
-  // Every block has tensors: what follows is bounded by the directory's own size.
-  if (!blocks || blocks->size() > std::min<uint64_t>(kMaxBlocks, tensors)) {
-    return fault->Set(Status::corrupt,
-                      "directory: expected blocks, fewer than tensors, got others");
-  }
+  if (!blocks) return NoTable("blocks", fault);
+  if (const Status s = CheckBlocks(blocks->size(), tensors, fault); s != Status::ok) return s;
   out->is_slstm.assign(blocks->begin(), blocks->end());
   out->mlstm.reset();
   if (const auto* m = from.mlstm()) {
@@ -125,9 +162,8 @@ Status DecodeStream(const fb::Stream& from, StreamConfig* out, Fault* fault) {
 
 // Whether a model may be given this input value.
 bool ProbeInputOk(const ModelConfig& config, float value) {
-  if (config.family == Family::lm) {
-    return value >= 0 && value < static_cast<float>(config.block_stack.vocab_size) &&
-           value == std::floor(value);
+  if (const uint32_t vocabulary = VocabSize(config)) {
+    return value >= 0 && value < static_cast<float>(vocabulary) && value == std::floor(value);
   }
   return config.stream || std::isfinite(value);
 }
@@ -136,9 +172,18 @@ bool ProbeInputOk(const ModelConfig& config, float value) {
 
 Status DecodeConfig(const fb::Directory& from, ModelConfig* config, Fault* fault) {
   config->family = static_cast<Family>(from.family());
-  if (!from.block_stack()) return NoTable("block_stack", fault);
   const uint64_t tensors = from.tensors() ? from.tensors()->size() : 0;
-  const Status s = DecodeBlockStack(*from.block_stack(), tensors, &config->block_stack, fault);
+  Status s = Status::ok;
+  if (config->family == Family::large) {
+    if (!from.large()) return NoTable("large", fault);
+    s = DecodeLarge(*from.large(), tensors, &config->large, fault);
+  } else if (config->family == Family::tirex) {
+    if (!from.tirex()) return NoTable("tirex", fault);
+    s = DecodeTirex(*from.tirex(), tensors, &config->tirex, fault);
+  } else {
+    if (!from.block_stack()) return NoTable("block_stack", fault);
+    s = DecodeBlockStack(*from.block_stack(), tensors, &config->block_stack, fault);
+  }
   if (s != Status::ok || !from.stream()) return s;
   return DecodeStream(*from.stream(), &config->stream.emplace(), fault);
 }

@@ -50,6 +50,18 @@ flatbuffers::Offset<fb::BlockStack> AddBlockStack(Builder& b, const BlockStackCo
                               c.tie_weights);
 }
 
+flatbuffers::Offset<fb::Large> AddLarge(Builder& b, const LargeConfig& c) {
+  return fb::CreateLarge(b, c.embedding_dim, c.heads, c.num_blocks, c.vocab_size, c.qk, c.value,
+                         c.ffn, c.bias, c.out_norm, c.tie_weights, c.fused, c.norm_eps, c.eps,
+                         c.gate_cap, c.logit_cap);
+}
+
+flatbuffers::Offset<fb::Tirex> AddTirex(Builder& b, const TirexConfig& c) {
+  return fb::CreateTirex(b, c.patch, c.context, c.embedding_dim, c.heads, c.num_blocks, c.ffn,
+                         c.patch_ffn, b.CreateVector(c.quantiles), c.forecast.every,
+                         c.forecast.horizon, c.forecast.rollout);
+}
+
 flatbuffers::Offset<fb::Stream> AddStream(Builder& b, const StreamConfig& s) {
   std::vector<flatbuffers::Offset<fb::Input>> inputs;
   for (const StreamInput& in : s.inputs) {
@@ -69,12 +81,23 @@ flatbuffers::Offset<fb::Stream> AddStream(Builder& b, const StreamConfig& s) {
 }
 
 // The directory for these places; its size does not depend on them.
-void BuildDirectory(const WriteRequest& request, const std::vector<TensorSpec>& manifest,
-                    const std::vector<Place>& places, Builder* builder) {
+void BuildDirectory(const WriteRequest& request, const Probe& p,
+                    const std::vector<TensorSpec>& manifest, const std::vector<Place>& places,
+                    Builder* builder) {
   Builder& b = *builder;
   b.Clear();
   b.ForceDefaults(true);
-  const auto block_stack = AddBlockStack(b, request.config.block_stack);
+  const Family family = request.config.family;
+  flatbuffers::Offset<fb::BlockStack> block_stack;
+  flatbuffers::Offset<fb::Large> large;
+  flatbuffers::Offset<fb::Tirex> tirex;
+  if (family == Family::large) {
+    large = AddLarge(b, request.config.large);
+  } else if (family == Family::tirex) {
+    tirex = AddTirex(b, request.config.tirex);
+  } else {
+    block_stack = AddBlockStack(b, request.config.block_stack);
+  }
   flatbuffers::Offset<fb::Stream> stream;
   if (request.config.stream) stream = AddStream(b, *request.config.stream);
   std::vector<flatbuffers::Offset<fb::Tensor>> tensors;
@@ -87,7 +110,7 @@ void BuildDirectory(const WriteRequest& request, const std::vector<TensorSpec>& 
                                        places[i].scale_offset, ScaleBytes(spec, dtype)));
   }
   flatbuffers::Offset<fb::Probe> probe;
-  if (const Probe& p = request.probe; p.steps > 0) {
+  if (p.steps > 0) {
     probe = fb::CreateProbe(b, p.steps, b.CreateVector(p.input), b.CreateVector(p.expected),
                             b.CreateVector(p.expected_stored), p.bound_cpu, p.bound_cuda,
                             b.CreateVector(p.framework));
@@ -101,7 +124,7 @@ void BuildDirectory(const WriteRequest& request, const std::vector<TensorSpec>& 
   const fb::Hash128 source_hash(request.source_hash.low, request.source_hash.high);
   const auto all_tensors = b.CreateVector(tensors);
   fb::FinishDirectoryBuffer(
-      b, fb::CreateDirectory(b, static_cast<fb::Family>(request.config.family), block_stack, stream,
+      b, fb::CreateDirectory(b, static_cast<fb::Family>(family), block_stack, large, tirex, stream,
                              all_tensors, &arch_hash, &source_hash, probe, provenance));
 }
 
@@ -198,10 +221,19 @@ uint64_t PlaceAll(const std::vector<TensorSpec>& manifest, DType file_dtype, uin
   return at.value();
 }
 
+// Header and directory of a file whose payload is there.
+void WriteHead(const Builder& builder, ModelHeader header, OutputFile* file) {
+  header.dir_xxh3 = XXH3_64bits(builder.GetBufferPointer(), builder.GetSize());
+  file->WriteAt(kHeaderBytes, builder.GetBufferPointer(), builder.GetSize());
+  const auto sealed = EncodeHeader(header);
+  file->WriteAt(0, sealed.data(), sealed.size());
+}
+
 }  // namespace
 
 void WriteModel(const std::string& path, const WriteRequest& request,
-                const std::function<TensorValues(const TensorSpec&)>& values) {
+                const std::function<TensorValues(const TensorSpec&)>& values,
+                const std::function<void(const std::string& file, Probe*)>& prove) {
   Fault fault;
   if (ValidateConfig(request.config, &fault) != Status::ok) throw Error(fault);
   const std::vector<TensorSpec> manifest = Manifest(request.config);
@@ -211,29 +243,34 @@ void WriteModel(const std::string& path, const WriteRequest& request,
     throw Error(Status::invalid_config, "model: expected at most " + std::to_string(kMaxTables) +
                                             " tensors and channels, got " + std::to_string(tables));
   }
+  Probe probe = request.probe;
+  if (prove) {  // sized now, filled in later: the directory's size stays
+    probe.expected.assign(size_t{probe.steps} * OutputWidth(request.config), 0);
+    probe.expected_stored = probe.expected;
+  }
   std::vector<Place> places(manifest.size());
   Builder builder;
-  BuildDirectory(request, manifest, places, &builder);
+  BuildDirectory(request, probe, manifest, places, &builder);
   ModelHeader header;
   header.dir_bytes = builder.GetSize();
   header.payload_offset = Checked(kHeaderBytes + header.dir_bytes).AlignUp(kSegmentAlign).value();
   header.file_bytes = PlaceAll(manifest, request.dtype, header.payload_offset, &places);
-  BuildDirectory(request, manifest, places, &builder);
-  header.dir_xxh3 = XXH3_64bits(builder.GetBufferPointer(), builder.GetSize());
+  BuildDirectory(request, probe, manifest, places, &builder);
 
   OutputFile file(path);
-  const auto blank = EncodeHeader({});
-  file.Write(blank.data(), blank.size());
-  file.Write(builder.GetBufferPointer(), builder.GetSize());
-  const std::vector<std::byte> gap(header.payload_offset - kHeaderBytes - header.dir_bytes);
-  file.Write(gap.data(), gap.size());
+  const std::vector<std::byte> head(header.payload_offset);
+  file.Write(head.data(), head.size());
   PayloadWriter payload(&file, header.payload_offset);
   for (const TensorSpec& spec : manifest) {
     WriteTensor(spec, StoredDType(spec, request.dtype), values(spec), &payload);
   }
   header.payload_xxh3 = payload.hash();
-  const auto sealed = EncodeHeader(header);
-  file.WriteAt(0, sealed.data(), sealed.size());
+  WriteHead(builder, header, &file);
+  if (prove) {
+    prove(file.written_path(), &probe);
+    BuildDirectory(request, probe, manifest, places, &builder);
+    WriteHead(builder, header, &file);
+  }
   file.Commit();
 }
 

@@ -20,6 +20,8 @@ class OutputFile {
   void Write(const void* bytes, size_t size);
   void WriteAt(uint64_t offset, const void* bytes, size_t size);
   void Commit();
+  // Where the bytes are before Commit.
+  const std::string& written_path() const { return temporary_.empty() ? path_ : temporary_; }
 
  private:
   [[noreturn]] void Fail(const char* what) const;

@@ -13,6 +13,9 @@ struct SlstmHeads {
 };
 
 inline SlstmHeads HeadsOf(const ModelConfig& config) {
+  if (config.family == Family::tirex) {
+    return {config.tirex.heads, config.tirex.embedding_dim / config.tirex.heads};
+  }
   const BlockStackConfig& c = config.block_stack;
   if (!c.slstm) return {};
   return {c.slstm->heads, c.embedding_dim / c.slstm->heads};
@@ -53,6 +56,19 @@ void ForEachElement(const TensorSpec& spec, const Source& source, const SlstmHea
       for (uint64_t i = 0; i < size; ++i) {
         const uint64_t channels = s.heads * s.dim;
         visit(i, row_of(i % channels, i / channels));
+      }
+      return;
+    case Placement::recurrent_by_input:
+      for (uint64_t i = 0; i < size; ++i) {
+        const uint64_t input = i / (4 * s.dim), in_head = i % (4 * s.dim);
+        const uint64_t gate = in_head / s.dim;
+        const uint64_t channel = input / s.dim * s.dim + in_head % s.dim;
+        visit(i, row_of(channel, gate) * spec.cols + input % s.dim);
+      }
+      return;
+    case Placement::recurrent_bias_by_head:
+      for (uint64_t i = 0; i < size; ++i) {
+        visit(i, row_of(i / (4 * s.dim) * s.dim + i % s.dim, i / s.dim % 4));
       }
       return;
   }

@@ -38,11 +38,16 @@ T Load(const char* from) {
   return value;
 }
 
-float Convert(const char* from, const std::string& dtype) {
-  if (dtype == "F32") return Load<float>(from);
-  if (dtype == "F16") return FromF16(Load<uint16_t>(from));
-  if (dtype == "BF16") return std::bit_cast<float>(uint32_t{Load<uint16_t>(from)} << 16);
-  return static_cast<float>(Load<double>(from));
+void ConvertAll(const char* from, size_t count, const std::string& dtype, float* to) {
+  if (dtype == "BF16") {
+    for (size_t i = 0; i < count; ++i) {
+      to[i] = std::bit_cast<float>(uint32_t{Load<uint16_t>(from + 2 * i)} << 16);
+    }
+  } else if (dtype == "F16") {
+    for (size_t i = 0; i < count; ++i) to[i] = FromF16(Load<uint16_t>(from + 2 * i));
+  } else {
+    for (size_t i = 0; i < count; ++i) to[i] = static_cast<float>(Load<double>(from + 8 * i));
+  }
 }
 
 }  // namespace
@@ -112,27 +117,32 @@ const Safetensors::Entry* Safetensors::find(const std::string& name) const {
   return found == impl_->index.end() ? nullptr : &impl_->entries[found->second];
 }
 
+const std::string& Safetensors::path() const { return impl_->path; }
+
 std::vector<float> Safetensors::read(const Entry& entry) const {
+  const uint64_t size = SafetensorsElementSize(entry.dtype);
+  std::vector<float> values(size ? entry.length / size : 0);
+  read(entry, values.data());
+  return values;
+}
+
+void Safetensors::read(const Entry& entry, float* to) const {
   const std::string& dtype = entry.dtype;
   if (dtype != "F32" && dtype != "F16" && dtype != "BF16" && dtype != "F64") {
     throw Error(Status::tensor_mismatch, impl_->path + ": tensor " + entry.name +
                                              ": expected F32, F16, BF16 or F64, got " + dtype);
   }
   const uint64_t size = SafetensorsElementSize(dtype);
-  std::vector<float> values(entry.length / size);
   if (dtype == "F32") {
-    impl_->Read(entry.offset, reinterpret_cast<char*>(values.data()), entry.length);
-    return values;
+    impl_->Read(entry.offset, reinterpret_cast<char*>(to), entry.length);
+    return;
   }
   std::vector<char> chunk(std::min<uint64_t>(kChunk, entry.length));
   for (uint64_t at = 0; at < entry.length; at += chunk.size()) {
     const size_t bytes = std::min<uint64_t>(chunk.size(), entry.length - at);
     impl_->Read(entry.offset + at, chunk.data(), bytes);
-    for (size_t i = 0; i < bytes / size; ++i) {
-      values[at / size + i] = Convert(chunk.data() + i * size, dtype);
-    }
+    ConvertAll(chunk.data(), bytes / size, dtype, to + at / size);
   }
-  return values;
 }
 
 void WriteSafetensors(const std::string& path, const std::vector<TensorHeader>& headers,

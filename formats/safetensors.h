@@ -28,6 +28,8 @@ class Safetensors {
   const Entry* find(const std::string& name) const;  // null if absent
   // All elements as f32. Error{tensor_mismatch} for a type that is none of the four.
   std::vector<float> read(const Entry& entry) const;
+  void read(const Entry& entry, float* to) const;
+  const std::string& path() const;
 
  private:
   struct Impl;

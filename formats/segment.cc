@@ -25,8 +25,8 @@ void EncodeElement(float value, DType dtype, float scale, std::byte* at) {
       if (scale == 0) return;
       // The default rounding mode: half to even.
       const double largest = LargestQuantum(dtype);
-      const double q = std::nearbyint(double{value} / double{scale});
-      const auto quantum = static_cast<int32_t>(std::clamp(q, -largest, largest));
+      const double q = std::clamp(double{value} / double{scale}, -largest, largest);
+      const auto quantum = static_cast<int32_t>(std::lrint(q));
       if (dtype == DType::i8) {
         const auto small = static_cast<int8_t>(quantum);
         std::memcpy(at, &small, sizeof small);
@@ -105,11 +105,16 @@ float RowScale(std::span<const float> row, DType dtype) {
 void EncodeRows(const TensorSpec& spec, DType dtype, std::span<const float> matrix, uint64_t first,
                 uint64_t count, std::span<const float> scales, std::byte* out) {
   const uint64_t base = ElementIndex(spec, dtype, first, 0), size = ElementSize(dtype);
+  // From one group of columns that lie together to the next.
+  const uint64_t together = spec.layout == Layout::panel ? Interleave(dtype) : 1;
+  const uint64_t stride = spec.layout == Layout::panel ? kPanelRows * together * size : size;
   for (uint64_t r = 0; r < count; ++r) {
     const float scale = scales.empty() ? 1.0f : scales[r];
-    for (uint64_t c = 0; c < spec.cols; ++c) {
-      const uint64_t at = ElementIndex(spec, dtype, first + r, c) - base;
-      EncodeElement(matrix[(first + r) * spec.cols + c], dtype, scale, out + at * size);
+    const float* row = &matrix[(first + r) * spec.cols];
+    std::byte* group = out + (ElementIndex(spec, dtype, first + r, 0) - base) * size;
+    for (uint64_t c = 0; c < spec.cols; c += together, group += stride) {
+      const uint64_t end = std::min(together, spec.cols - c);
+      for (uint64_t i = 0; i < end; ++i) EncodeElement(row[c + i], dtype, scale, group + i * size);
     }
   }
 }

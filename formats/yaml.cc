@@ -136,9 +136,13 @@ class TreeBuilder : public YAML::EventHandler {
 
 }  // namespace
 
+std::string PlaceOf(const std::string& name, const YamlNode& at) {
+  if (at.line == 0) return name;
+  return name + ":" + std::to_string(at.line) + ":" + std::to_string(at.column);
+}
+
 void FailAt(const std::string& name, const YamlNode& at, const std::string& what) {
-  throw Error(Status::invalid_config,
-              name + ":" + std::to_string(at.line) + ":" + std::to_string(at.column) + ": " + what);
+  throw Error(Status::invalid_config, PlaceOf(name, at) + ": " + what);
 }
 
 bool YamlNode::IsBool(bool* value) const {

@@ -11,7 +11,7 @@ namespace xst::formats {
 struct YamlNode {
   enum class Kind { null, scalar, sequence, map };
   Kind kind = Kind::null;
-  int line = 1, column = 1;
+  int line = 1, column = 1;     // 0: not known
   bool quoted = false;          // a quoted scalar is always a string
   std::string text;             // of a scalar
   std::vector<YamlNode> keys;   // of a map; scalars
@@ -29,6 +29,9 @@ struct YamlNode {
 
 // `name` is the file's, for messages. Throws Error{invalid_config}.
 YamlNode ParseYaml(std::string_view text, const std::string& name);
+
+// "NAME:LINE:COLUMN", or only the name where the place is not known.
+std::string PlaceOf(const std::string& name, const YamlNode& at);
 
 // "NAME:LINE:COLUMN: WHAT" as Error{invalid_config}.
 [[noreturn]] void FailAt(const std::string& name, const YamlNode& at, const std::string& what);

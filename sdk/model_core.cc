@@ -74,9 +74,11 @@ void FillInfo(ModelCore* core) {
   info.input_width = core->input_width();
   info.output_width = core->output_width();
   if (d.config.stream) FillOutputs(*d.config.stream, &info);
+  const bool tied = d.config.family == formats::Family::large ? d.config.large.tie_weights
+                                                              : d.config.block_stack.tie_weights;
   for (const formats::StoredTensor& t : d.tensors) {
     // A step reads one row of a table that is only an embedding.
-    const bool gathered = t.spec.name == "embedding" && !d.config.block_stack.tie_weights;
+    const bool gathered = t.spec.name == "embedding" && !tied;
     info.weight_bytes += (t.length + t.scale_length) / (gathered ? t.spec.rows : 1);
   }
   const bool reference = core->device.kind == Device::Kind::reference;
@@ -123,10 +125,6 @@ Status OpenCore(Memory file, const std::string& name, const Options& options,
       core->cpu = kernels::FindCpuKernels(
           options.isa.empty() ? AvailableIsas().front().c_str() : options.isa.c_str(),
           wide ? kernels::Arithmetic::wide : kernels::Arithmetic::single);
-    }
-    if (core->directory.dtype != formats::DType::f32 && core->cpu) {
-      return fault->Set(Status::unsupported_version,
-                        "%s: expected f32 weights on device cpu, got a smaller type", name.c_str());
     }
     core->plan = BuildPlan(core->directory);
     FillInfo(core.get());

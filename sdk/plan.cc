@@ -52,12 +52,44 @@ Slot PlanBuilder::Temp(uint32_t size) {
   return slot;
 }
 
+void AddLinear(PlanBuilder& b, const std::string& name, Slot x, Slot y, bool accumulate) {
+  const kernels::Matrix w = b.Weight(name);
+  b.Add(kernels::Linear{w, b.VectorOrNull(name + ".bias"), x, y, accumulate},
+        2ull * w.rows * w.cols);
+}
+
+Slot AddRmsNorm(PlanBuilder& b, const std::string& name, uint32_t size, float eps, Slot x) {
+  const Slot y = b.Temp(size);
+  b.Add(kernels::Norm{b.Vector(name), b.VectorOrNull(name + ".bias"), 0, eps, size, false, x, y},
+        5ull * size);
+  return y;
+}
+
+void AddGatedFeedForward(PlanBuilder& b, const std::string& name, uint32_t inner,
+                         kernels::Activation act, Slot u, Slot x) {
+  const Slot gate = b.Temp(2 * inner), linear = gate + inner, y = b.Temp(inner);
+  AddLinear(b, name + "up", u, gate);
+  b.Add(kernels::GatedAct{act, inner, gate, linear, y}, 10ull * inner);
+  AddLinear(b, name + "down", y, x, true);
+}
+
 Plan BuildPlan(const formats::Directory& directory) {
   // The first pass only measures the state, which lies in front of the activations.
   uint32_t state_size = 0;
   for (bool measured : {false, true}) {
     PlanBuilder b(directory, state_size);
-    BuildBlockStack(b, directory.config);
+    switch (directory.config.family) {
+      case formats::Family::block_stack:
+      case formats::Family::lm:
+        BuildBlockStack(b, directory.config);
+        break;
+      case formats::Family::large:
+        BuildLarge(b, directory.config.large);
+        break;
+      case formats::Family::tirex:
+        BuildTirex(b, directory.config.tirex);
+        break;
+    }
     state_size = b.state_end();
     if (!measured) continue;
     b.plan.state_size = state_size;

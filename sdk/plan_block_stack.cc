@@ -20,11 +20,6 @@ Slot AddNorm(PlanBuilder& b, const std::string& name, uint32_t size, Slot x) {
   return y;
 }
 
-void AddLinear(PlanBuilder& b, const std::string& name, Slot x, Slot y, bool accumulate = false) {
-  const Matrix w = b.Weight(name);
-  b.Add(Linear{w, b.VectorOrNull(name + ".bias"), x, y, accumulate}, Mac(w));
-}
-
 // silu(conv(x)); x itself where the kernel size is 0.
 Slot AddConv(PlanBuilder& b, const std::string& block, uint32_t channels, uint32_t kernel, Slot x) {
   if (kernel == 0) return x;
@@ -69,10 +64,7 @@ void AddFeedForward(PlanBuilder& b, const std::string& block, const BlockStackCo
   const Scope scope(b);
   const formats::FeedForwardConfig& f = *c.slstm->feedforward;
   const Slot u = AddNorm(b, block + "ffn.norm", c.embedding_dim, x);
-  const Slot gate = b.Temp(2 * f.inner), linear = gate + f.inner, y = b.Temp(f.inner);
-  AddLinear(b, block + "ffn.up", u, gate);
-  b.Add(GatedAct{static_cast<Activation>(f.act), f.inner, gate, linear, y}, 10 * f.inner);
-  AddLinear(b, block + "ffn.down", y, x, true);
+  AddGatedFeedForward(b, block + "ffn.", f.inner, static_cast<Activation>(f.act), u, x);
 }
 
 void AddSlstm(PlanBuilder& b, const std::string& block, const BlockStackConfig& c, Slot x) {

@@ -55,7 +55,20 @@ class Scope {
   uint32_t mark_;
 };
 
+// y = W x [+ its bias], or y += that; `name` of the matrix, "NAME.bias" of the bias if there is
+// one.
+void AddLinear(PlanBuilder& b, const std::string& name, kernels::Slot x, kernels::Slot y,
+               bool accumulate = false);
+// RMS norm with the bias NAME.bias, if there is one.
+kernels::Slot AddRmsNorm(PlanBuilder& b, const std::string& name, uint32_t size, float eps,
+                         kernels::Slot x);
+// x += down(act(first half of up(u)) * second half); names NAME + "up", NAME + "down".
+void AddGatedFeedForward(PlanBuilder& b, const std::string& name, uint32_t inner,
+                         kernels::Activation act, kernels::Slot u, kernels::Slot x);
+
 // The families. Each sets plan.input, plan.output and their widths.
 void BuildBlockStack(PlanBuilder& b, const formats::ModelConfig& config);
+void BuildLarge(PlanBuilder& b, const formats::LargeConfig& config);
+void BuildTirex(PlanBuilder& b, const formats::TirexConfig& config);
 
 }  // namespace xst

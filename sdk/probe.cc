@@ -11,15 +11,16 @@
 namespace xst {
 namespace {
 
-constexpr uint32_t kDefaultSteps = 16;
+constexpr uint32_t kDefaultSteps = 16, kFewSteps = 2;
+constexpr uint64_t kManyParameters = uint64_t{1} << 26;  // from here on a step takes a while
 // Another instruction set rounds elsewhere; its error stays well inside these multiples of ours.
 constexpr double kCpuMargin = 16, kCudaMargin = 32, kFloor = 2e-6;
 
-// A folder that is removed with everything in it.
+// A folder beside `path`, where there must be room, that is removed with everything in it.
 class ScratchFolder {
  public:
-  ScratchFolder() {
-    std::string name = std::filesystem::temp_directory_path() / "xst-probe-XXXXXX";
+  explicit ScratchFolder(const std::string& path) {
+    std::string name = path + ".probe-XXXXXX";
     if (!mkdtemp(name.data())) {
       throw Error(Status::io_error, name + ": expected a temporary folder, got none");
     }
@@ -37,58 +38,122 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
-std::vector<float> RandomInput(const ModelInfo& info, uint32_t steps) {
+std::vector<float> RandomInput(const formats::ModelConfig& config, uint32_t steps) {
   std::mt19937 bits(20260101);
+  // A sum of uniforms: the same on every standard library, unlike normal_distribution.
+  const auto normal = [&] {
+    double z = -6;
+    for (int k = 0; k < 12; ++k) z += static_cast<double>(bits()) / 4294967296.0;
+    return z;
+  };
+  const uint32_t vocabulary = formats::VocabSize(config), width = formats::InputWidth(config);
   std::vector<float> input;
   for (uint32_t t = 0; t < steps; ++t) {
-    if (info.tokens) {
-      input.push_back(static_cast<float>(bits() % formats::VocabSize(info.config)));
-      continue;
-    }
-    for (uint32_t i = 0; i < info.input_width; ++i) {
-      // A sum of uniforms: the same on every standard library, unlike normal_distribution.
-      double z = -6;
-      for (int k = 0; k < 12; ++k) z += static_cast<double>(bits()) / 4294967296.0;
-      if (info.config.stream) {
-        const formats::StreamInput& in = info.config.stream->inputs[i];
-        z = z * in.std + in.mean;
+    for (uint32_t i = 0; i < width; ++i) {
+      if (vocabulary > 0) {
+        input.push_back(static_cast<float>(bits() % vocabulary));
+      } else if (config.family == formats::Family::tirex) {
+        input.push_back(i < config.tirex.patch ? static_cast<float>(normal()) : 1.0f);
+      } else if (config.stream) {
+        const formats::StreamInput& in = config.stream->inputs[i];
+        input.push_back(static_cast<float>(normal() * in.std + in.mean));
+      } else {
+        input.push_back(static_cast<float>(normal()));
       }
-      input.push_back(static_cast<float>(z));
     }
   }
   return input;
 }
 
-void TakeInput(const ModelInfo& info, const formats::Array& array, formats::Probe* probe) {
-  const size_t axes = info.tokens ? 1 : 2;
-  if (array.is_f32 == info.tokens || array.shape.size() != axes || array.shape[0] == 0 ||
-      array.shape[0] > formats::kMaxProbeSteps ||
-      (!info.tokens && array.shape[1] != info.input_width)) {
-    throw Error(Status::shape_mismatch,
-                "probe: expected " +
-                    (info.tokens ? std::string("int64 token ids [T]")
-                                 : "float32 [T, " + std::to_string(info.input_width) + "]") +
-                    " with T from 1 to " + std::to_string(formats::kMaxProbeSteps) +
-                    ", got another array");
-  }
-  probe->steps = static_cast<uint32_t>(array.shape[0]);
-  if (!info.tokens) {
-    probe->input = array.f32;
-    const auto bad = std::find_if_not(probe->input.begin(), probe->input.end(), IsUsable);
-    if (info.config.stream || bad == probe->input.end()) return;
-    throw Error(Status::invalid_argument, "probe: expected finite values for a bare model, got " +
-                                              std::to_string(*bad) + " at index " +
-                                              std::to_string(bad - probe->input.begin()));
-  }
+void TakeTokens(uint32_t vocabulary, const formats::Array& array, formats::Probe* probe) {
   for (int64_t token : array.i64) {
-    if (token < 0 || token >= formats::VocabSize(info.config)) {
+    if (token < 0 || token >= vocabulary) {
       throw Error(Status::invalid_argument, "probe: expected token ids below " +
-                                                std::to_string(formats::VocabSize(info.config)) +
-                                                ", got " + std::to_string(token));
+                                                std::to_string(vocabulary) + ", got " +
+                                                std::to_string(token));
     }
     probe->input.push_back(static_cast<float>(token));
   }
 }
+
+void TakeInput(const formats::ModelConfig& config, const formats::Array& array,
+               formats::Probe* probe) {
+  const uint32_t vocabulary = formats::VocabSize(config), width = formats::InputWidth(config);
+  const size_t axes = vocabulary > 0 ? 1 : 2;
+  if (array.is_f32 == (vocabulary > 0) || array.shape.size() != axes || array.shape[0] == 0 ||
+      array.shape[0] > formats::kMaxProbeSteps || (axes == 2 && array.shape[1] != width)) {
+    throw Error(Status::shape_mismatch,
+                "probe: expected " +
+                    (vocabulary > 0 ? std::string("int64 token ids [T]")
+                                    : "float32 [T, " + std::to_string(width) + "]") +
+                    " with T from 1 to " + std::to_string(formats::kMaxProbeSteps) +
+                    ", got another array");
+  }
+  probe->steps = static_cast<uint32_t>(array.shape[0]);
+  if (vocabulary > 0) return TakeTokens(vocabulary, array, probe);
+  probe->input = array.f32;
+  const auto bad = std::find_if_not(probe->input.begin(), probe->input.end(), IsUsable);
+  if (config.stream || bad == probe->input.end()) return;
+  throw Error(Status::invalid_argument, "probe: expected finite values for a bare model, got " +
+                                            std::to_string(*bad) + " at index " +
+                                            std::to_string(bad - probe->input.begin()));
+}
+
+// The number of parameters from the manifest's shapes.
+uint64_t Parameters(const formats::ModelConfig& config) {
+  uint64_t sum = 0;
+  for (const formats::TensorSpec& spec : formats::Manifest(config)) sum += spec.rows * spec.cols;
+  return sum;
+}
+
+class Prover : public formats::ProbeMaker {
+ public:
+  Prover(const std::string& source, const std::string& path, const formats::PackOptions& options,
+         const formats::Array* input)
+      : source_(source), path_(path), options_(options), input_(input) {}
+
+  void Begin(const formats::ModelConfig& config, formats::Probe* probe) override {
+    if (input_) return TakeInput(config, *input_, probe);
+    probe->steps = Parameters(config) < kManyParameters ? kDefaultSteps : kFewSteps;
+    probe->input = RandomInput(config, probe->steps);
+  }
+
+  void Finish(const std::string& model, formats::Probe* probe) override {
+    probe->expected_stored = Reference(model, *probe);
+    probe->expected =
+        options_.dtype == formats::DType::f32 ? probe->expected_stored : OnFullWeights(*probe);
+    const double own = LargestDifference(RunProbe(Model::open(model), probe->steps, probe->input),
+                                         probe->expected_stored);
+    if (!std::isfinite(own)) {
+      throw Error(Status::invalid_argument,
+                  "probe: expected outputs that float32 can hold, got an overflow");
+    }
+    const double floor = kFloor * LargestMagnitude(probe->expected_stored);
+    probe->bound_cpu = static_cast<float>(std::max(kCpuMargin * own, floor));
+    probe->bound_cuda = static_cast<float>(std::max(kCudaMargin * own, floor));
+  }
+
+ private:
+  static std::vector<float> Reference(const std::string& model, const formats::Probe& probe) {
+    Options oracle;
+    oracle.device.kind = Device::Kind::reference;
+    return RunProbe(Model::open(model, oracle), probe.steps, probe.input);
+  }
+
+  std::vector<float> OnFullWeights(const formats::Probe& probe) const {
+    formats::PackOptions full = options_;
+    full.probe = nullptr;
+    full.dtype = formats::LosslessDType(source_, options_);
+    if (full.dtype == options_.dtype) return probe.expected_stored;
+    const ScratchFolder scratch(path_);
+    formats::PackModel(source_, scratch.file("full.xst"), full);
+    return Reference(scratch.file("full.xst"), probe);
+  }
+
+  const std::string &source_, &path_;
+  const formats::PackOptions& options_;
+  const formats::Array* input_;
+};
 
 }  // namespace
 
@@ -124,44 +189,12 @@ double LargestMagnitude(std::span<const float> a) {
   return largest;
 }
 
-formats::Probe MakeProbe(const std::string& source, const formats::PackOptions& options,
-                         const formats::Array* input) {
-  const ScratchFolder scratch;
-  const std::string path = scratch.file("f32.xst");
-  formats::PackOptions plain = options;
-  plain.dtype = formats::DType::f32;
-  plain.probe = {};
-  formats::PackModel(source, path, plain);
-  Options oracle;
-  oracle.device.kind = Device::Kind::reference;
-  const auto reference = Model::open(path, oracle);
-
-  formats::Probe probe;
-  if (input) {
-    TakeInput(reference->info(), *input, &probe);
-  } else {
-    probe.steps = kDefaultSteps;
-    probe.input = RandomInput(reference->info(), kDefaultSteps);
-  }
-  probe.expected = RunProbe(reference, probe.steps, probe.input);
-  probe.expected_stored = probe.expected;
-  const auto cpu = Model::open(path);
-  const double own = LargestDifference(RunProbe(cpu, probe.steps, probe.input), probe.expected);
-  if (options.dtype != formats::DType::f32) {
-    const std::string stored = scratch.file("stored.xst");
-    plain.dtype = options.dtype;
-    formats::PackModel(source, stored, plain);
-    const auto rounded = Model::open(stored, oracle);
-    probe.expected_stored = RunProbe(rounded, probe.steps, probe.input);
-  }
-  const double floor = kFloor * LargestMagnitude(probe.expected_stored);
-  if (!std::isfinite(own)) {
-    throw Error(Status::invalid_argument,
-                "probe: expected outputs that float32 can hold, got an overflow");
-  }
-  probe.bound_cpu = static_cast<float>(std::max(kCpuMargin * own, floor));
-  probe.bound_cuda = static_cast<float>(std::max(kCudaMargin * own, floor));
-  return probe;
+formats::Remarks PackWithProbe(const std::string& source, const std::string& path,
+                               const formats::PackOptions& options, const formats::Array* input) {
+  Prover prover(source, path, options, input);
+  formats::PackOptions with_probe = options;
+  with_probe.probe = &prover;
+  return formats::PackModel(source, path, with_probe);
 }
 
 }  // namespace xst

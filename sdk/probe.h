@@ -13,12 +13,13 @@
 
 namespace xst {
 
-// Packs `source` into scratch files (in the temporary folder) and runs the reference on them.
-// `input`: [T][input_width] float32 or [T] token ids; null means 16 seeded random steps. The bound
-// of a device kind is a multiple of the error that this machine's own kernels show, at least 2e-6
-// of the largest output. Throws Error.
-formats::Probe MakeProbe(const std::string& source, const formats::PackOptions& options,
-                         const formats::Array* input);
+// Packs `source` with a probe: the float64 reference on the packed weights, and, for a smaller
+// type, on the full ones too (through a scratch file beside `path`). `input`: [T][input_width]
+// float32 or [T] token ids; null means seeded random steps, 16 of them, or 2 from 2^26 parameters
+// on. The bound of a device kind is a multiple of the error that this machine's own kernels show,
+// at least 2e-6 of the largest output. Throws Error.
+formats::Remarks PackWithProbe(const std::string& source, const std::string& path,
+                               const formats::PackOptions& options, const formats::Array* input);
 
 // Runs `steps` rows of valid input through a fresh stream; tokens as numbers.
 std::vector<float> RunProbe(std::shared_ptr<const Model> model, uint32_t steps,

@@ -39,7 +39,8 @@ decltype(auto) SessionCore::WithFrame(F&& f) const {
 SessionCore::SessionCore(const ModelCore& model, std::byte* frame) : model_(model), frame_(frame) {
   std::memset(frame_, 0, model.info.session_bytes);
   WithFrame([&](auto* f) { std::fill_n(f + model_.plan.input, model_.plan.input_width, 0); });
-  if (RunOps() != Status::ok) throw std::bad_alloc();
+  // The reference allocates in every step: there is nothing to warm.
+  if (model_.cpu && RunOps() != Status::ok) throw std::bad_alloc();
   Reset();
 }
 
@@ -142,18 +143,11 @@ Status SessionCore::Load(std::span<const std::byte> snapshot, const LoadOptions&
   const formats::Directory& d = model_.directory;
   formats::SnapshotHeader header;
   std::span<const std::byte> values;
-  const Status read = formats::ReadSnapshot(snapshot, &header, &values, fault);
-  if (read != Status::ok) return read;
-  if (header.arch_hash != d.arch_hash || header.count != model_.plan.state_values) {
-    return fault->Set(Status::other_model,
-                      "snapshot: expected one of a model with arch_hash %s, got %s",
-                      formats::Hex(d.arch_hash).c_str(), formats::Hex(header.arch_hash).c_str());
-  }
-  if (header.source_hash != d.source_hash && !options.allow_other_weights) {
-    return fault->Set(
-        Status::other_model, "snapshot: expected one of the weights with source_hash %s, got %s",
-        formats::Hex(d.source_hash).c_str(), formats::Hex(header.source_hash).c_str());
-  }
+  Status status = formats::ReadSnapshot(snapshot, &header, &values, fault);
+  if (status != Status::ok) return status;
+  status = formats::CheckOrigin(header, {d.arch_hash, d.source_hash, 0, model_.plan.state_values},
+                                options.allow_other_weights, fault);
+  if (status != Status::ok) return status;
   for (uint64_t i = 0; i < header.count; ++i) {
     float value;
     std::memcpy(&value, values.data() + i * sizeof value, sizeof value);

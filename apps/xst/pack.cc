@@ -1,4 +1,6 @@
 // xst pack: a trained checkpoint into one model file that carries its own proof.
+#include <unistd.h>
+
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -24,23 +26,48 @@ struct PackArgs {
   bool verbose = false;
 };
 
+// A line on a terminal's standard error that overwrites itself; nothing elsewhere.
+class ProgressBar {
+ public:
+  ~ProgressBar() { Clear(); }
+  void Show(const char* what, uint64_t done, uint64_t total) {
+    if (!terminal_ || total < kSmall) return;
+    const auto filled = static_cast<int>(done * kWidth / total);
+    std::fprintf(stderr, "\r%-9s [%.*s%*s] %3d %% of %.1f GB ", what, filled, kFull,
+                 kWidth - filled, "", static_cast<int>(done * 100 / total),
+                 static_cast<double>(total) * 1e-9);
+    shown_ = true;
+  }
+  void Clear() {
+    if (shown_) std::fprintf(stderr, "\r\033[K");
+    shown_ = false;
+  }
+
+ private:
+  static constexpr int kWidth = 40;
+  static constexpr uint64_t kSmall = uint64_t{1} << 28;  // bytes; less is done at once
+  static constexpr char kFull[] = "########################################";
+  const bool terminal_ = isatty(STDERR_FILENO);
+  bool shown_ = false;
+};
+
 void Pack(PackArgs& args) {
   ExpectFile("--output", args.output);
-  if (args.options.dtype != DType::f32) {
-    throw Error(Status::invalid_argument,
-                "--dtype: expected f32 (no other is supported by this version's kernels), got " +
-                    std::string(Name(args.options.dtype)));
-  }
   std::error_code ignored;
   if (!std::filesystem::exists(args.source, ignored)) {
     throw Error(
         Status::not_found,
-        args.source + ": expected a .safetensors file or a folder with one, got nothing there");
+        args.source + ": expected a .safetensors file or a folder with some, got nothing there");
   }
   std::optional<formats::Array> input;
   if (!args.probe.empty()) input = formats::ReadNpy(args.probe);
-  args.options.probe = MakeProbe(args.source, args.options, input ? &*input : nullptr);
-  const formats::Remarks remarks = formats::PackModel(args.source, args.output, args.options);
+  ProgressBar bar;
+  args.options.progress = [&](const char* what, uint64_t done, uint64_t total) {
+    bar.Show(what, done, total);
+  };
+  const formats::Remarks remarks =
+      PackWithProbe(args.source, args.output, args.options, input ? &*input : nullptr);
+  bar.Clear();
   if (args.verbose) {
     for (const std::string& remark : remarks) std::printf("%s\n", remark.c_str());
   }
@@ -57,8 +84,10 @@ void AddPack(CLI::App* app) {
   auto args = std::make_shared<PackArgs>();
   CLI::App* command = app->add_subcommand("pack", "Pack a trained checkpoint into a model file");
   command
-      ->add_option("source", args->source,
-                   "weights.safetensors, or a folder that holds it and its config.yaml")
+      ->add_option(
+          "source", args->source,
+          "weights.safetensors, or a checkpoint folder: config.yaml or a hub's config.json "
+          "with weights.safetensors, model.safetensors or its shards")
       ->required()
       ->type_name("SRC");
   command->add_option("-o,--output", args->output, "model file to write")
@@ -66,20 +95,22 @@ void AddPack(CLI::App* app) {
       ->type_name("M.xst");
   command
       ->add_option("--config", args->options.config,
-                   "configuration (default: config.yaml beside the weights)")
+                   "configuration (default: config.yaml or config.json beside the weights)")
       ->type_name("C.yaml");
   std::map<std::string, DType> dtypes;
   for (const DType dtype : {DType::f32, DType::i16, DType::bf16, DType::i8}) {
     dtypes[Name(dtype)] = dtype;
   }
-  command->add_option("--dtype", args->options.dtype, "type of the stored weights: f32")
+  command
+      ->add_option("--dtype", args->options.dtype,
+                   "type of the stored weights: f32, i16, bf16 or i8")
       ->transform(CLI::CheckedTransformer(dtypes))
       ->default_str("f32")
       ->type_name("TYPE");
   command
       ->add_option("--probe", args->probe,
                    "input of the packed probe, float32 [T,width] or int64 tokens [T] (default: 16 "
-                   "seeded random steps)")
+                   "seeded random steps, 2 for a large model)")
       ->type_name("P.npy");
   command->add_flag("--verbose", args->verbose,
                     "name ignored configuration fields and converted layouts");

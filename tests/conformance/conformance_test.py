@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from xst_tool import case_id, cases, check, good, isas, xst  # noqa: E402
+from xst_tool import case_id, cases, check, config_of, good, isas, xst  # noqa: E402
 
-ALL = cases("block_stack", "stream")
+ALL = cases("block_stack", "stream", "large")
 WAYS = [("--isa", isa) for isa in isas()] + [("--device", "reference")]
 
 
@@ -54,7 +54,7 @@ def test_best_instruction_set_is_the_default(case, packed, tmp_path):
     assert default.tobytes() == named.tobytes()
 
 
-@pytest.mark.parametrize("case", [c for c in cases("block_stack") if np.load(c / "input.npy").shape[1] > 1],
+@pytest.mark.parametrize("case", [c for c in cases("block_stack", "large") if np.load(c / "input.npy").shape[1] > 1],
                          ids=case_id)
 def test_columns_alone_are_the_columns_together(case, packed, tmp_path):
     model, x = packed(case), np.load(case / "input.npy")
@@ -69,9 +69,22 @@ def test_columns_alone_are_the_columns_together(case, packed, tmp_path):
 def test_unpacked_weights_pack_to_the_same_model(case, packed, tmp_path):
     weights, again = tmp_path / "weights.safetensors", tmp_path / "again.xst"
     good("unpack", packed(case), "-o", weights)
-    good("pack", weights, "--config", case / "config.yaml", "-o", again)
+    good("pack", weights, "--config", config_of(case), "-o", again)
     assert run(again, case / "input.npy", tmp_path).tobytes() == \
         run(packed(case), case / "input.npy", tmp_path).tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["i16", "bf16", "i8"])
+@pytest.mark.parametrize("case", ALL, ids=case_id)
+def test_small_types_are_exact_on_the_weights_they_store(case, dtype, tmp_path):
+    small, weights, full = tmp_path / "small.xst", tmp_path / "weights.safetensors", tmp_path / "full.xst"
+    good("pack", case, "-o", small, "--dtype", dtype)
+    good("unpack", small, "-o", weights)
+    good("pack", weights, "--config", config_of(case), "-o", full)
+    expected = run(full, case / "input.npy", tmp_path, "--device", "reference")
+    for way in WAYS:
+        check(run(small, case / "input.npy", tmp_path, *way), case, expected=expected)
+    good("verify", small)
 
 
 @pytest.mark.parametrize("device", ["cpu", "reference"])

@@ -33,6 +33,14 @@ constexpr char kLm[] =
     "mlstm_block:\n  mlstm: {num_heads: 1, proj_factor: 0.25, round_proj_up_to_multiple_of: 2,\n"
     "          qkv_proj_blocksize: 2}\n"
     "embedding_dim: 16\nvocab_size: 17\ntie_weights: true\n";
+constexpr char kLarge[] =
+    "embedding_dim: 16\nnum_heads: 1\nnum_blocks: 1\nvocab_size: 17\nqk_dim_factor: 0.25\n"
+    "v_dim_factor: 0.25\nffn_proj_factor: 0.5\nffn_round_up_to_multiple_of: 4\nuse_bias: true\n";
+constexpr char kTirex[] =
+    "model_config:\n  input_patch_size: 2\n  output_patch_size: 2\n  quantiles: [0.5, 0.9]\n"
+    "  input_ff_dim: 5\n"
+    "  block_kwargs: {num_blocks: 1, embedding_dim: 6, num_heads: 2, ffn_proj_factor: 0.2}\n"
+    "train_ctx_len: 4\n";
 
 // The bytes of a packed random model, with a probe that leads through the whole directory.
 std::string SmallModel(const char* yaml, formats::DType dtype) {
@@ -43,20 +51,21 @@ std::string SmallModel(const char* yaml, formats::DType dtype) {
   formats::test::WriteText(folder / "config.yaml", yaml);
   formats::PackOptions options;
   options.dtype = dtype;
-  options.probe.steps = 1;
-  options.probe.input.assign(InputWidth(config), 0);
-  options.probe.expected.assign(OutputWidth(config), 0.25f);
-  options.probe.expected_stored = options.probe.framework = options.probe.expected;
-  options.probe.bound_cpu = options.probe.bound_cuda = 1;
+  formats::Probe probe;
+  probe.steps = 1;
+  probe.input.assign(InputWidth(config), 0);
+  probe.expected.assign(OutputWidth(config), 0.25f);
+  probe.expected_stored = probe.framework = probe.expected;
+  probe.bound_cpu = probe.bound_cuda = 1;
+  formats::test::FixedProbe maker(probe);
+  options.probe = &maker;
   PackModel(folder.path(), folder / "m.xst", options);
   return formats::test::ReadText(folder / "m.xst");
 }
 
 // Opens and steps what ReadModel accepted: whatever the weights are, no wild access and an end.
-void StepAccepted(std::span<const std::byte> file, const Directory& directory) {
-  Options options;
-  if (directory.dtype != formats::DType::f32) options.device.kind = Device::Kind::reference;
-  const auto model = Model::open(file, options);
+void StepAccepted(std::span<const std::byte> file) {
+  const auto model = Model::open(file);
   Session session(model);
   std::vector<float> out(model->info().output_width);
   for (int t = 0; t < 3; ++t) {
@@ -97,7 +106,7 @@ TEST_P(Loader, TheModelItselfIsValidAndSteps) {
   const formats::test::AlignedBytes file(model_);
   Directory directory;
   ASSERT_TRUE(Accepted(file.bytes(), Check::full, &directory));
-  StepAccepted(file.bytes(), directory);
+  StepAccepted(file.bytes());
 }
 
 TEST_P(Loader, EveryTruncationIsRefused) {
@@ -170,7 +179,7 @@ TEST_P(Loader, EveryResealedBitFlipIsRefusedOrSteps) {
     // Every other configuration steps; of what is just another weight or text, a part.
     if (valid && (other_config || bit % 29 == 0)) {
       SCOPED_TRACE(bit);
-      StepAccepted(bytes, directory);
+      StepAccepted(bytes);
     }
     std::memcpy(bytes.data(), model_.data(), bit / 8 < payload ? payload : 64);
     if (bit / 8 >= payload) bytes[bit / 8] ^= std::byte{1} << bit % 8;
@@ -187,7 +196,9 @@ TEST_P(Loader, EveryResealedBitFlipIsRefusedOrSteps) {
 INSTANTIATE_TEST_SUITE_P(SmallModels, Loader,
                          testing::Values(Variant{"wrapped_f32", kWrapped, formats::DType::f32},
                                          Variant{"lm_i8", kLm, formats::DType::i8},
-                                         Variant{"lm_bf16", kLm, formats::DType::bf16}),
+                                         Variant{"lm_bf16", kLm, formats::DType::bf16},
+                                         Variant{"large_i8", kLarge, formats::DType::i8},
+                                         Variant{"tirex", kTirex, formats::DType::f32}),
                          [](const auto& instance) { return instance.param.name; });
 
 }  // namespace

@@ -36,10 +36,21 @@ std::vector<float> ReadFloats(const fs::path& path) {
   return fs::exists(path) ? formats::ReadNpy(path).f32 : std::vector<float>{};
 }
 
+// `suggested_abs_tolerance_f32` of a case.yaml, 0 without one.
+double SuggestedTolerance(const fs::path& path) {
+  const std::string key = "suggested_abs_tolerance_f32: ";
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with(key)) return std::stod(line.substr(key.size()));
+  }
+  return 0;
+}
+
 }  // namespace
 
 double Case::Tolerance() const {
-  return std::max(4 * LargestDifference(official, expected), 2e-6 * LargestMagnitude(expected));
+  return std::max(
+      {4 * LargestDifference(official, expected), 2e-6 * LargestMagnitude(expected), suggested});
 }
 
 double Case::ForwardTolerance() const {
@@ -48,7 +59,7 @@ double Case::ForwardTolerance() const {
 
 std::vector<std::string> CaseNames() {
   std::vector<std::string> names;
-  for (const char* family : {"block_stack", "stream"}) {
+  for (const char* family : {"block_stack", "large", "stream"}) {
     for (const auto& entry : fs::directory_iterator(fs::path(XST_TEST_DATA) / family)) {
       if (entry.is_directory()) {
         names.push_back(std::string(family) + "/" + entry.path().filename().string());
@@ -70,6 +81,7 @@ Case LoadCase(const std::string& name) {
   c.expected = ReadFloats(folder / "expected.npy");
   c.official = ReadFloats(folder / "official_f32.npy");
   c.forward = ReadFloats(folder / "forward_f32.npy");
+  c.suggested = SuggestedTolerance(folder / "case.yaml");
   c.steps = in.shape[0];
   const size_t leading = c.tokens ? in.shape.size() : in.shape.size() - 1;
   c.columns = leading == 2 ? in.shape[1] : 1;

@@ -20,15 +20,16 @@ struct Case {
   std::vector<float> input;          // [steps][columns][in_width]
   std::vector<int64_t> token_input;  // [steps][columns]
   std::vector<float> expected, official,
-      forward;  // [steps][columns][out_width]; forward may be empty
+      forward;           // [steps][columns][out_width]; forward may be empty
+  double suggested = 0;  // tolerance that the case itself names
 
   // The rule of the vectors: 4 times the official float32 error, at least 2e-6 of the largest
-  // output.
+  // output and what the case suggests.
   double Tolerance() const;
   double ForwardTolerance() const;  // also the official forward's own distance
 };
 
-// Names of every case below XST_TEST_DATA, sorted.
+// Names of every case below XST_TEST_DATA that a Session steps, sorted.
 std::vector<std::string> CaseNames();
 Case LoadCase(const std::string& name);
 

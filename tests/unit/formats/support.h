@@ -14,6 +14,7 @@
 
 #include "formats/manifest.h"
 #include "formats/model_file.h"
+#include "formats/pack.h"
 #include "formats/safetensors.h"
 
 namespace xst::formats::test {
@@ -73,6 +74,23 @@ class AlignedBytes {
   size_t size_;
 };
 
+// The configuration file of a case: YAML, or a hub checkpoint's JSON.
+inline std::string ConfigOf(const std::string& folder) {
+  const std::string yaml = folder + "/config.yaml";
+  return std::filesystem::exists(yaml) ? yaml : folder + "/config.json";
+}
+
+// A probe that is what it is told, true or not.
+class FixedProbe : public ProbeMaker {
+ public:
+  explicit FixedProbe(Probe probe) : probe_(std::move(probe)) {}
+  void Begin(const ModelConfig&, Probe* probe) override { *probe = probe_; }
+  void Finish(const std::string&, Probe* probe) override { *probe = probe_; }
+
+ private:
+  Probe probe_;
+};
+
 // Random tensors for every source of a configuration.
 inline std::vector<NamedTensor> RandomCheckpoint(const ModelConfig& config, uint32_t seed) {
   std::mt19937 bits(seed);
@@ -94,7 +112,7 @@ inline std::vector<NamedTensor> RandomCheckpoint(const ModelConfig& config, uint
 inline const std::vector<std::string>& VectorCases() {
   static const std::vector<std::string> kCases = [] {
     std::vector<std::string> found;
-    for (const char* suite : {"block_stack", "stream"}) {
+    for (const char* suite : {"block_stack", "stream", "large", "tirex"}) {
       for (const auto& entry :
            std::filesystem::directory_iterator(std::string(XST_TEST_DATA) + "/" + suite)) {
         if (entry.is_directory()) found.push_back(entry.path().string());

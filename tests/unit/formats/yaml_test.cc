@@ -54,7 +54,7 @@ TEST(Yaml, LimitsDepthSizeAndKeys) {
   for (const char* piece : {"[", "{", "- ", "? ", "{a: ", "a: ", "&a ", "\"", "|\n", "%", "[[]"}) {
     std::string text;
     while (text.size() < (1u << 20) - 8) text += piece;
-    EXPECT_THROW(ParseConfig(text, "y", nullptr), Error) << piece;
+    EXPECT_THROW(ParseConfig(text, path, nullptr), Error) << piece;
   }
 }
 
@@ -63,7 +63,7 @@ TEST(Yaml, MangledConfigurationsAreRefusedOrValid) {
   std::mt19937 bits(7);
   const char kBytes[] = "{}[]:,-&*!|>'\"%@`#?\n\t 0";
   for (const std::string& folder : test::VectorCases()) {
-    const std::string good = test::ReadText(folder + "/config.yaml");
+    const std::string path = test::ConfigOf(folder), good = test::ReadText(path);
     for (int round = 0; round < 150; ++round) {
       std::string text = good;
       for (int change = 0; change < 3; ++change) {
@@ -76,7 +76,7 @@ TEST(Yaml, MangledConfigurationsAreRefusedOrValid) {
         }
       }
       try {
-        ParseConfig(text, "y", nullptr);
+        ParseConfig(text, path, nullptr);
       } catch (const Error& e) {
         EXPECT_NE(std::string(e.what()), "");
       }

@@ -9,8 +9,11 @@
 #include <limits>
 
 #include "formats/npy.h"
+#include "formats/pack.h"
+#include "sdk/model_core.h"
 #include "sdk/probe.h"
 #include "tests/support/vectors.h"
+#include "tests/unit/formats/support.h"
 
 namespace xst {
 namespace {
@@ -416,22 +419,32 @@ TEST(Device, ParsesItsNames) {
 TEST(Probe, ProvesTheDeviceAndRefusesAWrongOne) {
   for (const std::string& name :
        {std::string("block_stack/odd_sizes"), std::string("stream/forecaster"),
-        std::string("block_stack/lm_tied")}) {
+        std::string("block_stack/lm_tied"), std::string("large/02_fused_bias"),
+        std::string("tirex/01_small")}) {
     const std::string source = std::string(XST_TEST_DATA) + "/" + name;
-    formats::PackOptions options;
-    options.probe = MakeProbe(source, options, nullptr);
-    ASSERT_GT(options.probe.bound_cpu, 0);
     const std::string path = test::PackedCase(name) + ".probe";
-    formats::PackModel(source, path, options);
-    for (const std::string& isa : AvailableIsas()) {
-      Options open;
-      open.isa = isa;
-      const ProbeResult r = Model::open(path, open)->verify();
-      EXPECT_TRUE(r.pass()) << name << " " << isa << " " << r.error << " > " << r.bound;
+    for (const auto dtype :
+         {formats::DType::f32, formats::DType::i16, formats::DType::bf16, formats::DType::i8}) {
+      formats::PackOptions options;
+      options.dtype = dtype;
+      PackWithProbe(source, path, options, nullptr);
+      for (const std::string& isa : AvailableIsas()) {
+        Options open;
+        open.isa = isa;
+        const ProbeResult r = Model::open(path, open)->verify();
+        EXPECT_GT(r.bound, 0);
+        EXPECT_TRUE(r.pass()) << name << " " << isa << " " << r.error << " > " << r.bound;
+        if (dtype != formats::DType::f32) {
+          EXPECT_GT(r.error_full, r.bound) << name;
+        }
+      }
+      formats::Probe wrong = Model::open(path)->core().directory.probe;
+      wrong.expected_stored.back() += 1.0f;
+      formats::test::FixedProbe maker(wrong);
+      options.probe = &maker;
+      formats::PackModel(source, path, options);
+      EXPECT_FALSE(Model::open(path)->verify().pass());
     }
-    options.probe.expected_stored.back() += 1.0f;
-    formats::PackModel(source, path, options);
-    EXPECT_FALSE(Model::open(path)->verify().pass());
   }
   EXPECT_THROW(test::OpenCase(kBare)->verify(), Error);  // packed without a probe
 }
