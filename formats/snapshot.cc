@@ -89,4 +89,24 @@ Status ReadSnapshot(std::span<const std::byte> snapshot, SnapshotHeader* header,
   return Status::ok;
 }
 
+Status CheckOrigin(const SnapshotHeader& got, const SnapshotHeader& expected,
+                   bool allow_other_weights, Fault* fault) {
+  if (got.arch_hash != expected.arch_hash) {
+    return fault->Set(Status::other_model,
+                      "snapshot: expected one of a model with arch_hash %s, got %s",
+                      Hex(expected.arch_hash).c_str(), Hex(got.arch_hash).c_str());
+  }
+  if (got.count != expected.count) {
+    return fault->Set(Status::other_model, "snapshot: expected %llu values, got %llu",
+                      static_cast<unsigned long long>(expected.count),
+                      static_cast<unsigned long long>(got.count));
+  }
+  if (got.source_hash != expected.source_hash && !allow_other_weights) {
+    return fault->Set(Status::other_model,
+                      "snapshot: expected one of the weights with source_hash %s, got %s",
+                      Hex(expected.source_hash).c_str(), Hex(got.source_hash).c_str());
+  }
+  return Status::ok;
+}
+
 }  // namespace xst::formats

@@ -31,4 +31,8 @@ void SealSnapshot(const SnapshotHeader& header, std::span<std::byte> snapshot);
 Status ReadSnapshot(std::span<const std::byte> snapshot, SnapshotHeader* header,
                     std::span<const std::byte>* values, Fault* fault);
 
+// Whether a snapshot is of this architecture, count and, but for `allow_other_weights`, source.
+Status CheckOrigin(const SnapshotHeader& got, const SnapshotHeader& expected,
+                   bool allow_other_weights, Fault* fault);
+
 }  // namespace xst::formats
