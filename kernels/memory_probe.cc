@@ -55,6 +55,7 @@ namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kPassFloats = 8 * kUnit;
+constexpr size_t kLargest = size_t{1} << 30;  // bytes; beyond every cache time grows with size
 
 using PassFunction = float (*)(const float*, size_t, float*, size_t);
 
@@ -83,7 +84,12 @@ double StreamLimitMicros(size_t weight_bytes, size_t state_bytes, const char* is
                          int passes) {
   const PassFunction pass = FindPass(isa_name);
   if (!pass) return -1;
-  const size_t weights = CountFor(weight_bytes), state = CountFor(state_bytes);
+  const size_t total = std::max<size_t>(weight_bytes + state_bytes, 1);
+  const double share = std::min(1.0, static_cast<double>(kLargest) / static_cast<double>(total));
+  const auto part = [&](size_t n) {
+    return CountFor(static_cast<size_t>(static_cast<double>(n) * share));
+  };
+  const size_t weights = part(weight_bytes), state = part(state_bytes);
   const size_t bytes = ((weights + state) * sizeof(float) + kHugePage) / kHugePage * kHugePage;
   const std::unique_ptr<void, void (*)(void*)> memory(std::aligned_alloc(kHugePage, bytes),
                                                       std::free);
@@ -107,7 +113,7 @@ double StreamLimitMicros(size_t weight_bytes, size_t state_bytes, const char* is
   if (micros.empty()) return -1;
   const auto median = micros.begin() + static_cast<ptrdiff_t>(micros.size() / 2);
   std::nth_element(micros.begin(), median, micros.end());
-  return *median;
+  return *median / share;
 }
 
 }  // namespace xst::kernels

@@ -23,7 +23,7 @@ using Clock = std::chrono::steady_clock;
 constexpr double kDefaultSeconds = 2;
 constexpr double kWarmUpSeconds = 0.2;
 constexpr size_t kInputs = 256;  // distinct steps of input, cycled through
-constexpr int kLimitPasses = 200;
+constexpr double kMinLimitPasses = 5, kMaxLimitPasses = 200;
 
 struct BenchArgs {
   ModelArgs model;
@@ -165,9 +165,10 @@ void PrintJson(const ModelInfo& info, const Figures& f, const std::optional<doub
 }
 
 // What one stream on one thread cannot go below; nothing for other arrangements.
-std::optional<double> Limit(const Model& model, const BenchArgs& args) {
+std::optional<double> Limit(const Model& model, const BenchArgs& args, double call) {
   if (args.streams != 1 || model.info().device != "cpu") return std::nullopt;
-  const double micros = LimitMicros(model, kLimitPasses);
+  const double passes = std::clamp(kDefaultSeconds / call, kMinLimitPasses, kMaxLimitPasses);
+  const double micros = LimitMicros(model, static_cast<int>(passes));
   return std::isnan(micros) ? std::nullopt : std::optional(micros);
 }
 
@@ -182,7 +183,7 @@ void Bench(const BenchArgs& args) {
           ? args.steps
           : std::clamp<uint64_t>(static_cast<uint64_t>(kDefaultSeconds / call), 20, 2'000'000);
   const Figures figures = Measure(load, calls, args.streams);
-  const std::optional<double> limit = Limit(*model, args);
+  const std::optional<double> limit = Limit(*model, args, call);
   if (args.json) {
     PrintJson(info, figures, limit);
   } else {
