@@ -130,6 +130,19 @@ std::shared_ptr<const Model> OpenSmall(const std::string& config_yaml,
   return Model::open(path, options);
 }
 
+std::shared_ptr<const Model> OpenTirex(const std::string& forecast, const std::string& device) {
+  const fs::path folder = fs::path(XST_TEST_DATA) / "tirex/01_small";
+  std::ifstream file(folder / "config.yaml");
+  std::string yaml{std::istreambuf_iterator<char>(file), {}};
+  yaml = yaml.substr(0, yaml.find("forecast:")) + "forecast: " + forecast + "\n";
+  const formats::Safetensors weights(folder / "weights.safetensors");
+  std::vector<formats::NamedTensor> tensors;
+  for (const auto& entry : weights.entries()) {
+    tensors.push_back({entry.name, entry.shape, weights.read(entry)});
+  }
+  return OpenSmall(yaml, tensors, device);
+}
+
 std::vector<float> StepColumn(Session& session, const Case& c, uint64_t column, uint64_t begin,
                               uint64_t end) {
   std::vector<float> out((end - begin) * c.out_width);

@@ -44,6 +44,10 @@ std::shared_ptr<const Model> OpenSmall(const std::string& config_yaml,
                                        const std::vector<formats::NamedTensor>& weights,
                                        const std::string& device = "cpu");
 
+// The model of tirex/01_small with another `forecast:` section, "{every: 5, horizon: 16}".
+std::shared_ptr<const Model> OpenTirex(const std::string& forecast,
+                                       const std::string& device = "cpu");
+
 // One column of a case through `session`, steps [begin, end): [end - begin][out_width].
 std::vector<float> StepColumn(Session& session, const Case& c, uint64_t column, uint64_t begin,
                               uint64_t end);

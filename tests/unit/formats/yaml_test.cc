@@ -54,7 +54,7 @@ TEST(Yaml, LimitsDepthSizeAndKeys) {
   for (const char* piece : {"[", "{", "- ", "? ", "{a: ", "a: ", "&a ", "\"", "|\n", "%", "[[]"}) {
     std::string text;
     while (text.size() < (1u << 20) - 8) text += piece;
-    EXPECT_THROW(ParseConfig(text, path, nullptr), Error) << piece;
+    EXPECT_THROW(ParseConfig(text, "y", nullptr), Error) << piece;
   }
 }
 
