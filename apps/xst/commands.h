@@ -40,6 +40,7 @@ void AddInspect(CLI::App* app);
 void AddVerify(CLI::App* app);
 void AddRun(CLI::App* app);
 void AddBench(CLI::App* app);
+void AddForecast(CLI::App* app);
 void AddGenerate(CLI::App* app);
 void AddReplay(CLI::App* app);
 void AddWatch(CLI::App* app);

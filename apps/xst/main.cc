@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
   AddVerify(&app);
   AddRun(&app);
   AddBench(&app);
+  AddForecast(&app);
   AddGenerate(&app);
   AddReplay(&app);
   AddWatch(&app);

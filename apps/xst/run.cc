@@ -81,6 +81,10 @@ void Run(const RunArgs& args) {
   const TableFormat output_format = FormatOf(args.output, "--output", stdio);
   const auto model = OpenModel(args.model);
   const ModelInfo& info = model->info();
+  if (info.config.family == formats::Family::tirex) {
+    throw UsageError(args.model.path + ": expected a model that steps samples or tokens, got a " +
+                     "TiRex model (see xst forecast)");
+  }
   Sequence in = ReadSequence(args.input, input_format, info);
   if (output_format == TableFormat::csv && in.leading.size() != 1) {
     throw Error(Status::shape_mismatch, args.output +

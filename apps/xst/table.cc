@@ -17,14 +17,6 @@ namespace {
   throw Error(status, what + ": expected " + expected + ", got " + got);
 }
 
-std::string Bracketed(const std::vector<uint64_t>& numbers) {
-  std::string text = "[";
-  for (size_t i = 0; i < numbers.size(); ++i) {
-    text += (i ? ", " : "") + std::to_string(numbers[i]);
-  }
-  return text + "]";
-}
-
 std::string Joined(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : ",") + name;
@@ -117,6 +109,14 @@ void CheckFinite(const std::string& label, const formats::Array& values) {
 }
 
 }  // namespace
+
+std::string Bracketed(const std::vector<uint64_t>& numbers) {
+  std::string text = "[";
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    text += (i ? ", " : "") + std::to_string(numbers[i]);
+  }
+  return text + "]";
+}
 
 TableFormat FormatOf(const std::string& path, const std::string& option, TableFormat stdio_format) {
   if (path == "-") return stdio_format;

@@ -15,6 +15,9 @@ enum class TableFormat { npy, csv };
 // extension; `option` names the culprit.
 TableFormat FormatOf(const std::string& path, const std::string& option, TableFormat stdio_format);
 
+// A shape or an index for messages: "[3, 4]".
+std::string Bracketed(const std::vector<uint64_t>& numbers);
+
 // T steps of B columns, [T][B][width] values, or [T][B] ids for a token model.
 struct Sequence {
   uint64_t steps = 0, columns = 1;

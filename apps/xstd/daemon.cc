@@ -303,12 +303,13 @@ void Daemon::Drain() {
   }
   for (auto& feed : feeds_) {
     const Stream& stream = *feed->stream;
-    uint64_t stepped;
+    const auto steps = [&] { return stream.counts().samples + stream.counts().outputs; };
+    uint64_t before;
     do {  // as long as it gets on
-      stepped = stream.counts().outputs;
+      before = steps();
     } while (!WaitUntil(steady_clock::now() + kDrain, [&] {
       return stream.idle() && stream.published();
-    }) && stream.counts().outputs > stepped);
+    }) && steps() > before);
     if (!stream.idle() || !stream.published()) {
       spdlog::error("{}: expected to step what waits, got no step within {} s and samples left",
                     feed->config.name, kDrain.count());

@@ -31,14 +31,6 @@ std::vector<std::string> NamesOr(const std::vector<std::string>& names, char let
   return made;
 }
 
-std::shared_ptr<const Model> CheckModel(std::shared_ptr<const Model> model) {
-  if (model->info().tokens) {
-    throw Error(Status::invalid_argument,
-                "model: expected one that reads sensor samples, got a model of tokens");
-  }
-  return model;
-}
-
 void Add(std::atomic<uint64_t>& counter, uint64_t n = 1) noexcept {
   counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_release);
 }
@@ -53,19 +45,18 @@ uint64_t NextEpoch(uint64_t epoch) noexcept {
 }
 
 Stream::Stream(std::shared_ptr<const Model> model, StreamOptions options, uint64_t epoch)
-    : model_(CheckModel(std::move(model))),
+    : stepper_(MakeStepper(std::move(model))),
       options_(std::move(options)),
-      y_names_(NamesOr(model_->info().output_names, 'y', model_->info().output_width)),
-      x_names_(NamesOr(model_->info().input_names, 'x', model_->info().input_width)),
-      session_(model_),
-      clock_(ToClock(model_->info())),
-      in_(options_.queue, model_->info().input_width),
-      out_(kRingOut, model_->info().output_width + model_->info().input_width),
+      y_names_(NamesOr(info().output_names, 'y', info().output_width)),
+      x_names_(NamesOr(info().input_names, 'x', info().input_width)),
+      clock_(ToClock(info())),
+      in_(options_.queue, info().input_width),
+      out_(kRingOut, info().output_width + info().input_width),
       epoch_(epoch),
-      x_(model_->info().input_width),
-      missing_(model_->info().input_width, std::numeric_limits<float>::quiet_NaN()),
-      y_(model_->info().output_width),
-      taken_(model_->info().output_width + model_->info().input_width) {
+      x_(info().input_width),
+      missing_(info().input_width, std::numeric_limits<float>::quiet_NaN()),
+      y_(info().output_width),
+      taken_(info().output_width + info().input_width) {
   if (options_.deadline && info().rate_hz > 0) {
     deadline_ns_ = static_cast<int64_t>(std::min(1e9 / info().rate_hz, 1e18));
   }
@@ -73,7 +64,7 @@ Stream::Stream(std::shared_ptr<const Model> model, StreamOptions options, uint64
 }
 
 void Stream::Restore(const Checkpoint& checkpoint, const LoadOptions& options) {
-  session_.load(checkpoint.session, options);
+  stepper_->Load(checkpoint.session, options);
   clock_.Restore(checkpoint.clock);
   epoch_ = checkpoint.epoch;
   seq_ = checkpoint.seq;
@@ -130,7 +121,7 @@ bool Stream::Turn() noexcept {
       return true;
     }
     if (action_.reset) {
-      session_.reset();
+      stepper_->Reset();
       epoch_ = NextEpoch(epoch_);
       Add(count_.resets);
     }
@@ -144,12 +135,14 @@ bool Stream::Turn() noexcept {
 
 void Stream::Step(std::span<const float> x, double t, double gap_s, uint32_t quality) noexcept {
   const int64_t begin = NowNs();
-  const Status status = session_.step(x, y_);
+  bool answers = false;
+  const Status status = stepper_->Step(x, y_, &answers);
   const int64_t end = NowNs();
   if (status != Status::ok && status != Status::held) {
     Add(count_.errors);
     return;
   }
+  if (!answers) return;
   OutputHead head;
   head.t = t;
   head.seq = seq_++;
@@ -157,7 +150,7 @@ void Stream::Step(std::span<const float> x, double t, double gap_s, uint32_t qua
   head.gap_s = gap_s;
   head.receive_ns = sample_.receive_ns;
   head.latency_ns = end - sample_.receive_ns;
-  head.quality = quality | session_.quality();
+  head.quality = quality | stepper_->quality();
   if (deadline_ns_ > 0 && head.latency_ns > deadline_ns_) head.quality |= kLate;
   step_time_.Record(end - begin);
   latency_.Record(head.latency_ns);
@@ -168,7 +161,7 @@ void Stream::Step(std::span<const float> x, double t, double gap_s, uint32_t qua
 }
 
 void Stream::SaveCheckpoint() noexcept {
-  if (session_.save(checkpoint_.session) != Status::ok) {
+  if (stepper_->Save(checkpoint_.session) != Status::ok) {
     Add(count_.errors);
     request_.store(Request::none, std::memory_order_release);
     return;

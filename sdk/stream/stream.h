@@ -1,4 +1,4 @@
-// One stream: ring in, clock, session, ring out. Four parties use it, each from one thread at a
+// One stream: ring in, clock, stepper, ring out. Four parties use it, each from one thread at a
 // time: the input side (a Source), the step (Loop), the output side (Publisher) and control.
 #pragma once
 
@@ -14,11 +14,11 @@
 
 #include "formats/checkpoint.h"
 #include "sdk/model.h"
-#include "sdk/session.h"
 #include "sdk/stream/clock.h"
 #include "sdk/stream/histogram.h"
 #include "sdk/stream/ring.h"
 #include "sdk/stream/sample.h"
+#include "sdk/stream/stepper.h"
 
 namespace xst::stream {
 
@@ -60,16 +60,16 @@ struct StreamCounts {
   uint64_t held = 0;  // outputs with bit kHeld
   uint64_t late = 0;  // outputs with bit kLate: deadlines missed
   uint64_t resets = 0;
-  uint64_t errors = 0;  // steps that the session refused
+  uint64_t errors = 0;  // steps that the model refused
 };
 
 class Stream {
  public:
-  // `epoch`: random, below 2^53. Throws Error (out of memory; a model of tokens).
+  // `epoch`: random, below 2^53. Throws Error as MakeStepper.
   Stream(std::shared_ptr<const Model> model, StreamOptions options, uint64_t epoch);
 
   const StreamOptions& options() const { return options_; }
-  const ModelInfo& info() const { return model_->info(); }
+  const ModelInfo& info() const { return stepper_->info(); }
   // Names of the outputs and inputs; a model without a wrapper gets y0, y1, … and x0, x1, …
   const std::vector<std::string>& y_names() const { return y_names_; }
   const std::vector<std::string>& x_names() const { return x_names_; }
@@ -117,10 +117,9 @@ class Stream {
   void SaveCheckpoint() noexcept;
   void Step(std::span<const float> x, double t, double gap_s, uint32_t quality) noexcept;
 
-  std::shared_ptr<const Model> model_;
+  const std::unique_ptr<Stepper> stepper_;
   const StreamOptions options_;
   std::vector<std::string> y_names_, x_names_;
-  Session session_;
   Clock clock_;
   Ring<SampleHead> in_;
   Ring<OutputHead> out_;

@@ -5,7 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from xst_tool import BIN, VECTORS, case_id, cases, good, isas, xst
+from xst_tool import BIN, VECTORS, case_id, cases, good, isas
 
 LMS = [case for case in cases("block_stack") if case.name.startswith("lm_")]
 WITH_IDS = [case for case in cases("large") if (case / "generated.npy").exists()] if (VECTORS / "large").is_dir() else []
@@ -163,11 +163,3 @@ def test_output_nobody_takes_is_an_error(models):
         done = subprocess.run([BIN / "xst", "generate", models["lm"], "--prompt", "1", "--max-tokens", "3"],
                               stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 1 and done.stderr.startswith(b"xst: error: standard output: expected")
-
-
-def test_help_says_how_options_go_together():
-    text = good("generate", "--help").decode()
-    for option in ("--prompt", "--max-tokens", "--temperature", "--top-k", "--top-p", "--seed", "--stop", "--device",
-                   "--isa"):
-        assert option in text
-    assert xst("generate").returncode == 2

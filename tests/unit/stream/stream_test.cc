@@ -4,72 +4,23 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "tests/support/vectors.h"
+#include "tests/unit/stream/one_stream.h"
 
 namespace xst::stream {
 namespace {
 
 // rate_hz 100 and default gaps: hold up to 20 periods, then reset.
 constexpr char kModel[] = "stream/forecaster";
-constexpr uint64_t kEpoch = 12345;
-const float kNan = std::numeric_limits<float>::quiet_NaN();
-
-struct Output {
-  OutputHead head;
-  std::vector<float> y, x;
-};
-
-// Equal bits, so that NaN equals NaN and 0 is not -0.
-bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
 
 std::unique_ptr<Stream> Make(StreamOptions options = {}, const std::string& model = kModel) {
   options.name = "s";
   return std::make_unique<Stream>(test::OpenCase(model), options, kEpoch);
-}
-
-SampleHead Numbered(uint64_t seq) {
-  SampleHead head;
-  head.receive_ns = NowNs();
-  head.has_seq = true;
-  head.seq = seq;
-  head.has_t = true;
-  head.t = static_cast<double>(seq) / 100;
-  head.position = seq + 1;
-  return head;
-}
-
-// Signal of a stream test: sample `seq` of one channel.
-float Value(uint64_t seq) { return std::sin(0.3f * static_cast<float>(seq)); }
-
-void Offer(Stream& stream, uint64_t seq) {
-  const float x[] = {Value(seq)};
-  ASSERT_TRUE(stream.Offer(Numbered(seq), x, {}));
-}
-
-std::vector<Output> TakeAll(Stream& stream) {
-  std::vector<Output> all;
-  Output o;
-  o.y.resize(stream.info().output_width);
-  o.x.resize(stream.info().input_width);
-  while (stream.Take(&o.head, o.y, o.x)) {
-    stream.MarkPublished();
-    all.push_back(o);
-  }
-  return all;
-}
-
-std::vector<Output> StepAll(Stream& stream) {
-  while (stream.Turn()) {
-  }
-  return TakeAll(stream);
 }
 
 std::vector<float> Expect(Session& session, float x) {
