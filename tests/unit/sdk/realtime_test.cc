@@ -16,6 +16,8 @@
 #include <cstddef>
 #include <cstdlib>
 
+#include "sdk/forecast.h"
+#include "sdk/generate.h"
 #include "tests/support/vectors.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -157,9 +159,36 @@ TEST_P(RealTime, CausesNoPageFault) {
 #endif
 }
 
+TEST(RealTimeParts, SamplingAndForecastingAllocateNothing) {
+#ifdef XST_SANITIZED
+  GTEST_SKIP() << "the sanitizer owns malloc";
+#else
+  std::vector<float> logits(1000);
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(i * 7919 % 1000) / 99;
+  Sampler sampler(1000, {.temperature = 1, .top_k = 100, .top_p = 0.9});
+  Forecaster forecaster(test::OpenCase("tirex/01_small"));
+  std::vector<float> out(forecaster.config().forecast.horizon * forecaster.quantiles());
+  std::vector<std::byte> snapshot(forecaster.snapshot_bytes());
+  const uint64_t allocated = allocations, locked = locks;
+  uint32_t token;
+  for (int t = 0; t < 100; ++t) {
+    ASSERT_EQ(sampler.Next(logits, &token), Status::ok);
+    forecaster.push(t % 7 == 3 ? NAN : static_cast<float>(t));
+    if (forecaster.due()) {
+      ASSERT_EQ(forecaster.forecast(out), Status::ok);
+    }
+  }
+  forecaster.save(snapshot);
+  forecaster.reset();
+  EXPECT_EQ(allocations, allocated);
+  EXPECT_EQ(locks, locked);
+#endif
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, RealTime,
                          testing::Values("block_stack/readme_config", "block_stack/odd_sizes",
-                                         "block_stack/lm_tied", "stream/forecaster"),
+                                         "block_stack/lm_tied", "stream/forecaster",
+                                         "large/01_single_defaults", "tirex/01_small"),
                          [](const auto& param) {
                            std::string name = param.param;
                            for (char& ch : name) ch = ch == '/' ? '_' : ch;
