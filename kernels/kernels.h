@@ -6,7 +6,7 @@
 
 namespace xst::kernels {
 
-// T is the frame's element: float on every CPU instruction set, double in the reference.
+// T is the frame's element: float or double on every CPU instruction set, double in the reference.
 // Functions are thread-safe on distinct units of one frame, allocate nothing (the reference may)
 // and never fail.
 template <class T>
@@ -43,17 +43,18 @@ struct Kernels {
 // Runs units [r.begin, r.end) of an op on a frame.
 template <class T>
 void Run(const Kernels<T>& kernels, const Op& op, T* frame, Range r) {
-  std::visit([&](const auto& o) { kernels(o, frame, r); }, op);
+  Visit([&](const auto& o) { kernels(o, frame, r); }, op);
 }
 
-// What a CPU table computes in; its frame and weights are float either way. In double an op's
-// result is off by little more than its rounding to float: for models so small that it costs
-// nothing.
-enum class Arithmetic : uint8_t { single, wide };
-
 // The table of `name` ("scalar", "avx2", "avx512", "neon"), or null if this build or this machine
-// lacks it.
-const Kernels<float>* FindCpuKernels(const char* name, Arithmetic arithmetic = Arithmetic::single);
+// lacks it. Single (T = float) is what speed needs. Wide (T = double) takes double for everything
+// but the weights: for models so small that it costs nothing, and then nearly exact.
+template <class T>
+const Kernels<T>* FindCpuKernels(const char* name);
+template <>
+const Kernels<float>* FindCpuKernels(const char* name);
+template <>
+const Kernels<double>* FindCpuKernels(const char* name);
 
 // The names this machine has, best first, null-terminated.
 const char* const* CpuKernelNames();

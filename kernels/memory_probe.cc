@@ -60,7 +60,7 @@ constexpr size_t kLargest = size_t{1} << 30;  // bytes; beyond every cache time 
 using PassFunction = float (*)(const float*, size_t, float*, size_t);
 
 PassFunction FindPass(const char* isa_name) {
-  const Kernels<float>* table = FindCpuKernels(isa_name);
+  const Kernels<float>* table = FindCpuKernels<float>(isa_name);
   if (!table) return nullptr;
 #if HWY_TARGETS & HWY_AVX3
   if (std::strcmp(table->name, "avx512") == 0) return single::N_AVX3::Pass;

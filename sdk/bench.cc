@@ -9,9 +9,9 @@ namespace xst {
 
 double LimitMicros(const Model& model, int passes) {
   const ModelCore& core = model.core();
-  if (!core.cpu) return std::numeric_limits<double>::quiet_NaN();
-  return kernels::StreamLimitMicros(core.info.weight_bytes, core.info.state_bytes, core.cpu->name,
-                                    passes);
+  if (core.on_reference()) return std::numeric_limits<double>::quiet_NaN();
+  return kernels::StreamLimitMicros(core.info.weight_bytes, core.info.state_bytes,
+                                    core.info.isa.c_str(), passes);
 }
 
 }  // namespace xst

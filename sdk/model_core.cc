@@ -9,9 +9,9 @@
 namespace xst {
 namespace {
 
-// Up to this many parameters a step takes microseconds and its sums may as well be in double: the
-// result is then as close to exact as float32 state and activations allow.
-constexpr uint64_t kWideParameters = uint64_t{1} << 16;
+// Up to this many parameters a step takes microseconds and may as well be in double: the result is
+// then as close to exact as the float32 state of a snapshot allows.
+constexpr uint64_t kWideParameters = uint64_t{1} << 17;
 
 Status CheckDevice(const Options& options, Fault* fault) {
   const bool reference = options.device.kind == Device::Kind::reference;
@@ -81,9 +81,8 @@ void FillInfo(ModelCore* core) {
     const bool gathered = t.spec.name == "embedding" && !tied;
     info.weight_bytes += (t.length + t.scale_length) / (gathered ? t.spec.rows : 1);
   }
-  const bool reference = core->device.kind == Device::Kind::reference;
   info.state_bytes = plan.state_values * sizeof(float);
-  info.session_bytes = uint64_t{plan.frame_size} * (reference ? sizeof(double) : sizeof(float));
+  info.session_bytes = uint64_t{plan.frame_size} * (core->single ? sizeof(float) : sizeof(double));
   info.snapshot_bytes = formats::SnapshotBytes(plan.state_values);
   info.flops = plan.flops;
   info.file_bytes = core->file.bytes().size();
@@ -98,8 +97,24 @@ void FillInfo(ModelCore* core) {
   info.source = d.source;
   info.probe_steps = d.probe.steps;
   info.device = core->device.ToString();
-  info.arithmetic = reference ? "double" : core->cpu->arithmetic;
-  info.isa = reference ? "reference" : core->cpu->name;
+  info.arithmetic = core->single ? core->single->arithmetic : core->wide->arithmetic;
+  info.isa = core->single ? core->single->name : core->wide->name;
+}
+
+void ChooseKernels(const Options& options, ModelCore* core) {
+  if (core->on_reference()) {
+    core->wide = &kernels::ReferenceKernels();
+    return;
+  }
+  const std::string isa = options.isa.empty() ? AvailableIsas().front() : options.isa;
+  const bool wide = options.arithmetic == Arithmetic::automatic
+                        ? core->info.parameters <= kWideParameters
+                        : options.arithmetic == Arithmetic::wide;
+  if (wide) {
+    core->wide = kernels::FindCpuKernels<double>(isa.c_str());
+  } else {
+    core->single = kernels::FindCpuKernels<float>(isa.c_str());
+  }
 }
 
 }  // namespace
@@ -118,14 +133,7 @@ Status OpenCore(Memory file, const std::string& name, const Options& options,
       return fault->Set(why.status, "%s: %s", name.c_str(), why.message);
     }
     core->info.parameters = CountParameters(core->directory);
-    if (core->device.kind == Device::Kind::cpu) {
-      const bool wide = options.arithmetic == Arithmetic::automatic
-                            ? core->info.parameters <= kWideParameters
-                            : options.arithmetic == Arithmetic::wide;
-      core->cpu = kernels::FindCpuKernels(
-          options.isa.empty() ? AvailableIsas().front().c_str() : options.isa.c_str(),
-          wide ? kernels::Arithmetic::wide : kernels::Arithmetic::single);
-    }
+    ChooseKernels(options, core.get());
     core->plan = BuildPlan(core->directory);
     FillInfo(core.get());
     *out = std::move(core);

@@ -18,9 +18,12 @@ struct ModelCore {
   formats::Directory directory;  // points into `file`
   Plan plan;                     // points into `file`
   Device device;
-  const kernels::Kernels<float>* cpu = nullptr;  // null on `reference`
+  // One of them: frames are of its type.
+  const kernels::Kernels<float>* single = nullptr;
+  const kernels::Kernels<double>* wide = nullptr;
   ModelInfo info;
 
+  bool on_reference() const { return device.kind == Device::Kind::reference; }
   uint32_t input_width() const {
     return plan.wrapper ? plan.wrapper->input_width() : plan.input_width;
   }

@@ -14,11 +14,11 @@ template <class T>
 const kernels::Kernels<T>& KernelsOf(const ModelCore& model);
 template <>
 const kernels::Kernels<float>& KernelsOf(const ModelCore& model) {
-  return *model.cpu;
+  return *model.single;
 }
 template <>
-const kernels::Kernels<double>& KernelsOf(const ModelCore&) {
-  return kernels::ReferenceKernels();
+const kernels::Kernels<double>& KernelsOf(const ModelCore& model) {
+  return *model.wide;
 }
 
 // Calls `f(row)` with the slot of every row of a state array, in snapshot order.
@@ -32,7 +32,7 @@ void ForEachRow(const StateArray& a, uint64_t steps, F&& f) {
 
 template <class F>
 decltype(auto) SessionCore::WithFrame(F&& f) const {
-  if (model_.cpu) return f(reinterpret_cast<float*>(frame_));
+  if (model_.single) return f(reinterpret_cast<float*>(frame_));
   return f(reinterpret_cast<double*>(frame_));
 }
 
@@ -40,7 +40,7 @@ SessionCore::SessionCore(const ModelCore& model, std::byte* frame) : model_(mode
   std::memset(frame_, 0, model.info.session_bytes);
   WithFrame([&](auto* f) { std::fill_n(f + model_.plan.input, model_.plan.input_width, 0); });
   // The reference allocates in every step: there is nothing to warm.
-  if (model_.cpu && RunOps() != Status::ok) throw std::bad_alloc();
+  if (!model_.on_reference() && RunOps() != Status::ok) throw std::bad_alloc();
   Reset();
 }
 
@@ -91,6 +91,13 @@ void SessionCore::GiveOutput(std::span<float> out) noexcept {
                      [](auto v) { return static_cast<float>(v); });
     }
   });
+  // A frame of doubles keeps what a snapshot would: a stream saved and loaded is the unbroken one.
+  if (!model_.single && !model_.on_reference()) {
+    WithFrame([&]<class T>(T* f) {
+      for (uint32_t i = 0; i < plan.state_size; ++i)
+        f[i] = static_cast<T>(static_cast<float>(f[i]));
+    });
+  }
   ++steps_;
 }
 

@@ -10,13 +10,13 @@
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
-template <class X>
-HWY_INLINE void Panel(const BlockLinear& o, float* y, size_t unit, const X& x) {
+template <class W, class X>
+HWY_INLINE void Panel(const BlockLinear& o, Real* y, size_t unit, const X& x) {
   constexpr size_t kVectors = HWY_MIN(kGroup, kPanelVectors);
   for (size_t part = 0; part < kPanelVectors; part += kVectors) {
     V sums[kVectors];
-    PanelProduct(
-        F32Rows<kVectors>(o.w, unit * kPanelVectors + part), o.w.cols,
+    PanelProduct<W>(
+        o.w, unit * kPanelVectors + part,
         [&](size_t i, size_t k) HWY_ATTR { return x(part + i, k); }, sums);
     for (size_t i = 0; i < kVectors; ++i) {
       const size_t row = unit * kUnit + (part + i) * kLanes;
@@ -28,8 +28,8 @@ HWY_INLINE void Panel(const BlockLinear& o, float* y, size_t unit, const X& x) {
 }
 
 #if HWY_TARGET != HWY_SCALAR && !defined(XST_WIDE)
-// Blocks of 4 rows, one for each 128 bits of a vector.
-HWY_INLINE void Blocks4(const BlockLinear& o, const float* x, float* y, Range r) {
+// Blocks of 4 rows of f32, one for each 128 bits of a vector.
+HWY_INLINE void Blocks4(const BlockLinear& o, const Real* x, Real* y, Range r) {
   const float* w = static_cast<const float*>(o.w.data) + r.begin * kUnit * 4;
   const size_t end = HWY_MIN(r.end * kUnit, o.w.rows);
   for (size_t row = r.begin * kUnit; row < end; row += kUnit, w += kUnit * 4) {
@@ -47,21 +47,28 @@ HWY_INLINE void Blocks4(const BlockLinear& o, const float* x, float* y, Range r)
 }
 #endif
 
-void Run(const BlockLinear& o, float* frame, Range r) {
-  const float* x = frame + o.x;
-  float* y = frame + o.y;
-#if HWY_TARGET != HWY_SCALAR && !defined(XST_WIDE)
-  if (o.w.cols == 4) return Blocks4(o, x, y, r);
-#endif
+template <class W>
+HWY_NOINLINE void RunAs(const BlockLinear& o, Real* frame, Range r) {
+  const Real* x = frame + o.x;
+  Real* y = frame + o.y;
   for (size_t unit = r.begin; unit < r.end; ++unit) {
     const BlockInputs inputs(unit * kUnit, o.w.rows, o.w.cols);
     if (inputs.uniform()) {
-      const float* xb = x + inputs.begin();
-      Panel(o, y, unit, [&](size_t, size_t k) HWY_ATTR { return Splat(xb[k]); });
+      const Real* xb = x + inputs.begin();
+      Panel<W>(o, y, unit, [&](size_t, size_t k) HWY_ATTR { return Splat(xb[k]); });
     } else {
-      Panel(o, y, unit, [&](size_t v, size_t k) HWY_ATTR { return inputs.Gather(x, v, k); });
+      Panel<W>(o, y, unit, [&](size_t v, size_t k) HWY_ATTR { return inputs.Gather(x, v, k); });
     }
   }
+}
+
+void Run(const BlockLinear& o, Real* frame, Range r) {
+#if HWY_TARGET != HWY_SCALAR && !defined(XST_WIDE)
+  if (o.w.cols == 4 && o.w.dtype == DType::f32) {
+    return Blocks4(o, frame + o.x, frame + o.y, r);
+  }
+#endif
+  WithWeights(o.w.dtype, [&](auto type) HWY_ATTR { RunAs<decltype(type)>(o, frame, r); });
 }
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE

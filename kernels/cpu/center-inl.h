@@ -25,7 +25,7 @@ struct Centering {
 
 // Sum of f(x) over x[0, size), in blocks that keep the rounding of long sums small.
 template <class F>
-HWY_INLINE Real SumOf(const float* x, size_t size, const F& f) {
+HWY_INLINE Real SumOf(const Real* x, size_t size, const F& f) {
   constexpr size_t kBlock = 128;
   V sum = hn::Zero(D());
   for (size_t begin = 0; begin < size; begin += kBlock) {
@@ -38,7 +38,7 @@ HWY_INLINE Real SumOf(const float* x, size_t size, const F& f) {
   return Sum(sum);
 }
 
-HWY_INLINE Centering Center(const float* x, size_t size, float eps) {
+HWY_INLINE Centering Center(const Real* x, size_t size, float eps) {
   const Real n = static_cast<Real>(size);
   const V first = Splat(x[0]);
   const Real mean = x[0] + SumOf(x, size, [&](V v) HWY_ATTR { return hn::Sub(v, first); }) / n;

@@ -10,15 +10,15 @@
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
-void Run(const Conv& o, float* frame, Range r) {
-  const float* x = frame + o.x;
-  float* y = frame + o.y;
-  float* history = frame + o.history;
+void Run(const Conv& o, Real* frame, Range r) {
+  const Real* x = frame + o.x;
+  Real* y = frame + o.y;
+  Real* history = frame + o.history;
   const size_t past = o.kernel - 1;
   ForLanes(r.begin * kUnit, HWY_MIN(r.end * kUnit, o.channels), [&](size_t i, auto lanes) HWY_ATTR {
     V sum = hn::Zero(D());
     for (size_t j = 0; j < past; ++j) {
-      float* at = history + j * o.stride + i;
+      Real* at = history + j * o.stride + i;
       const V s = lanes.Load(at);
       sum = hn::MulAdd(s, lanes.Load(o.weight + j * o.stride + i), sum);
       if (j > 0) lanes.Store(s, at - o.stride);

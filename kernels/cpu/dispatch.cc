@@ -13,21 +13,21 @@
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels {
 
-#define XST_DECLARE_TABLE(arithmetic)                                                            \
+#define XST_DECLARE_TABLE(arithmetic, T)                                                         \
   namespace arithmetic::HWY_NAMESPACE {                                                          \
-  void Run(const Norm&, float*, Range);                                                          \
-  void Run(const Linear&, float*, Range);                                                        \
-  void Run(const BlockLinear&, float*, Range);                                                   \
-  void Run(const Conv&, float*, Range);                                                          \
-  void Run(const MlstmCell&, float*, Range);                                                     \
-  void Run(const MlstmOut&, float*, Range);                                                      \
-  void Run(const SlstmInput&, float*, Range);                                                    \
-  void Run(const SlstmCell&, float*, Range);                                                     \
-  void Run(const SlstmOut&, float*, Range);                                                      \
-  void Run(const GatedAct&, float*, Range);                                                      \
-  void Run(const Pointwise&, float*, Range);                                                     \
-  void Run(const Embed&, float*, Range);                                                         \
-  constexpr Kernels<float> kTable = {                                                            \
+  void Run(const Norm&, T*, Range);                                                              \
+  void Run(const Linear&, T*, Range);                                                            \
+  void Run(const BlockLinear&, T*, Range);                                                       \
+  void Run(const Conv&, T*, Range);                                                              \
+  void Run(const MlstmCell&, T*, Range);                                                         \
+  void Run(const MlstmOut&, T*, Range);                                                          \
+  void Run(const SlstmInput&, T*, Range);                                                        \
+  void Run(const SlstmCell&, T*, Range);                                                         \
+  void Run(const SlstmOut&, T*, Range);                                                          \
+  void Run(const GatedAct&, T*, Range);                                                          \
+  void Run(const Pointwise&, T*, Range);                                                         \
+  void Run(const Embed&, T*, Range);                                                             \
+  constexpr Kernels<T> kTable = {                                                                \
       XST_TARGET_NAME, #arithmetic, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run}; \
   }
 
@@ -42,8 +42,8 @@ namespace xst::kernels {
 #define XST_TARGET_NAME "neon"
 #endif
 
-XST_DECLARE_TABLE(single)
-XST_DECLARE_TABLE(wide)
+XST_DECLARE_TABLE(single, float)
+XST_DECLARE_TABLE(wide, double)
 #undef XST_DECLARE_TABLE
 
 }  // namespace xst::kernels
@@ -70,25 +70,26 @@ constexpr size_t kMaxTables = 3;
 
 // The tables of this machine, best first.
 struct Available {
-  const Kernels<float>* tables[2][kMaxTables];  // [Arithmetic]
+  const Kernels<float>* single[kMaxTables];
+  const Kernels<double>* wide[kMaxTables];
   const char* names[kMaxTables + 1] = {};
   size_t count = 0;
 
   Available() {
 #if HWY_TARGETS & HWY_AVX3
-    if (HasAvx512()) Add(single::N_AVX3::kTable, wide::N_AVX3::kTable);
+    if (HasAvx512()) Add(kernels::single::N_AVX3::kTable, kernels::wide::N_AVX3::kTable);
 #endif
 #if HWY_TARGETS & HWY_AVX2
-    if (HasAvx2()) Add(single::N_AVX2::kTable, wide::N_AVX2::kTable);
+    if (HasAvx2()) Add(kernels::single::N_AVX2::kTable, kernels::wide::N_AVX2::kTable);
 #endif
 #if HWY_TARGETS & HWY_NEON
-    Add(single::N_NEON::kTable, wide::N_NEON::kTable);
+    Add(kernels::single::N_NEON::kTable, kernels::wide::N_NEON::kTable);
 #endif
-    Add(single::N_SCALAR::kTable, wide::N_SCALAR::kTable);
+    Add(kernels::single::N_SCALAR::kTable, kernels::wide::N_SCALAR::kTable);
   }
-  void Add(const Kernels<float>& in_single, const Kernels<float>& in_wide) {
-    tables[0][count] = &in_single;
-    tables[1][count] = &in_wide;
+  void Add(const Kernels<float>& in_single, const Kernels<double>& in_wide) {
+    single[count] = &in_single;
+    wide[count] = &in_wide;
     names[count++] = in_single.name;
   }
 };
@@ -98,15 +99,23 @@ const Available& Tables() {
   return available;
 }
 
-}  // namespace
-
-const Kernels<float>* FindCpuKernels(const char* name, Arithmetic arithmetic) {
+template <class T>
+const Kernels<T>* Find(const Kernels<T>* const (&tables)[kMaxTables], const char* name) {
   for (size_t i = 0; i < Tables().count; ++i) {
-    if (std::strcmp(Tables().names[i], name) == 0) {
-      return Tables().tables[static_cast<size_t>(arithmetic)][i];
-    }
+    if (std::strcmp(Tables().names[i], name) == 0) return tables[i];
   }
   return nullptr;
+}
+
+}  // namespace
+
+template <>
+const Kernels<float>* FindCpuKernels(const char* name) {
+  return Find(Tables().single, name);
+}
+template <>
+const Kernels<double>* FindCpuKernels(const char* name) {
+  return Find(Tables().wide, name);
 }
 
 const char* const* CpuKernelNames() { return Tables().names; }

@@ -5,23 +5,37 @@
 #include "hwy/foreach_target.h"
 
 #include "kernels/cpu/lanes-inl.h"
+#include "kernels/cpu/weights-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
-void Run(const Embed& o, float* frame, Range) {
-  const size_t row = static_cast<size_t>(frame[o.token]);
-  const size_t cols = o.table.cols;
-  const float* data = static_cast<const float*>(o.table.data);
-  float* x = frame + o.x;
-  if (o.table.layout == Layout::rows) {
-    const float* from = data + row * RoundUp16(o.table.cols);
-    ForLanes(0, cols,
-             [&](size_t i, auto lanes) HWY_ATTR { lanes.Store(lanes.Load(from + i), x + i); });
-  } else {
-    const float* from = data + row / kUnit * cols * kUnit + row % kUnit;
-    for (size_t k = 0; k < cols; ++k) x[k] = from[k * kUnit];
+// Columns [k, k + kLanes) of a row of the table, those beyond the end unspecified.
+template <class W>
+HWY_INLINE V Columns(const Matrix& m, size_t row, size_t k) {
+  using Element = typename W::Element;
+  if (m.layout == Layout::rows) return W::Load(RowOf<W>(m, row) + k);
+  constexpr size_t kTogether = W::kColumns;
+  const size_t panel = (m.cols + kTogether - 1) / kTogether * kTogether * kUnit;
+  const Element* from =
+      static_cast<const Element*>(m.data) + row / kUnit * panel + row % kUnit * kTogether;
+  Element columns[kLanes] = {};
+  for (size_t i = 0; i < kLanes && k + i < m.cols; ++i) {
+    columns[i] = from[(k + i) / kTogether * kUnit * kTogether + (k + i) % kTogether];
   }
+  return W::Load(columns);
+}
+
+void Run(const Embed& o, Real* frame, Range) {
+  const Matrix& m = o.table;
+  const size_t row = static_cast<size_t>(frame[o.token]);
+  Real* x = frame + o.x;
+  WithWeights(m.dtype, [&](auto type) HWY_ATTR {
+    ForLanes(0, m.cols, [&](size_t k, auto lanes) HWY_ATTR {
+      const V v = Columns<decltype(type)>(m, row, k);
+      lanes.Store(m.scale ? Rounded(hn::Mul(v, Splat(m.scale[row]))) : v, x + k);
+    });
+  });
 }
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE

@@ -40,16 +40,16 @@ struct Selu {
 };
 
 template <class Act>
-HWY_INLINE void Apply(const GatedAct& o, float* frame, Range r, Act act) {
-  const float* gate = frame + o.gate;
-  const float* linear = frame + o.linear;
-  float* y = frame + o.y;
+HWY_INLINE void Apply(const GatedAct& o, Real* frame, Range r, Act act) {
+  const Real* gate = frame + o.gate;
+  const Real* linear = frame + o.linear;
+  Real* y = frame + o.y;
   ForLanes(r.begin * kUnit, HWY_MIN(r.end * kUnit, o.size), [&](size_t i, auto lanes) HWY_ATTR {
     lanes.Store(hn::Mul(act(lanes.Load(gate + i)), lanes.Load(linear + i)), y + i);
   });
 }
 
-void Run(const GatedAct& o, float* frame, Range r) {
+void Run(const GatedAct& o, Real* frame, Range r) {
   switch (o.act) {
     case Activation::gelu:
       return Apply(o, frame, r, Gelu());

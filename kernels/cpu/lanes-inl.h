@@ -18,7 +18,7 @@ namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// What the ops compute in; the frame and the weights are float.
+// What the frame holds and the ops compute in; weights are float or smaller either way.
 #ifdef XST_WIDE
 using Real = double;
 #else
@@ -37,7 +37,6 @@ HWY_INLINE V Splat(S x) {
 #ifdef XST_WIDE
 using Narrow = hn::Rebind<float, D>;
 HWY_INLINE V LoadWhole(const float* p) { return hn::PromoteTo(D(), hn::LoadU(Narrow(), p)); }
-HWY_INLINE void StoreWhole(V v, float* p) { hn::StoreU(hn::DemoteTo(Narrow(), v), Narrow(), p); }
 #endif
 HWY_INLINE V LoadWhole(const Real* p) { return hn::LoadU(D(), p); }
 HWY_INLINE void StoreWhole(V v, Real* p) { hn::StoreU(v, D(), p); }
@@ -48,10 +47,7 @@ struct Full {
   HWY_INLINE V Load(const T* p) const {
     return LoadWhole(p);
   }
-  template <class T>
-  HWY_INLINE void Store(V v, T* p) const {
-    StoreWhole(v, p);
-  }
+  HWY_INLINE void Store(V v, Real* p) const { StoreWhole(v, p); }
   HWY_INLINE V Keep(V v) const { return v; }
 };
 
@@ -70,14 +66,13 @@ struct Part {
     return hn::Load(D(), lanes);
 #endif
   }
-  template <class T>
-  HWY_INLINE void Store(V v, T* p) const {
+  HWY_INLINE void Store(V v, Real* p) const {
 #if (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3) && !defined(XST_WIDE)
     hn::BlendedStore(v, hn::FirstN(D(), n), D(), p);
 #else
     HWY_ALIGN Real lanes[kLanes];
     hn::Store(v, D(), lanes);
-    for (size_t i = 0; i < n; ++i) p[i] = static_cast<T>(lanes[i]);
+    for (size_t i = 0; i < n; ++i) p[i] = lanes[i];
 #endif
   }
   HWY_INLINE V Keep(V v) const { return hn::IfThenElseZero(hn::FirstN(D(), n), v); }
@@ -91,7 +86,7 @@ HWY_INLINE void ForLanes(size_t begin, size_t end, const F& f) {
   if (i < end) f(i, Part{end - i});
 }
 
-// As a store to the frame and a load from it leave v.
+// As a snapshot keeps v, which is float.
 HWY_INLINE V Rounded(V v) {
 #ifdef XST_WIDE
   return hn::PromoteTo(D(), hn::DemoteTo(Narrow(), v));

@@ -17,7 +17,7 @@ struct HeadGates {
 };
 
 // The gates of head h; moves the stabiliser.
-HWY_INLINE HeadGates Gates(const MlstmCell& o, float* frame, size_t h) {
+HWY_INLINE HeadGates Gates(const MlstmCell& o, Real* frame, size_t h) {
   Real z[2] = {frame[o.gates + h], frame[o.gates + o.heads + h]};
   if (o.gate_cap > 0) {
     const V cap = Splat(o.gate_cap);
@@ -25,7 +25,7 @@ HWY_INLINE HeadGates Gates(const MlstmCell& o, float* frame, size_t h) {
       lanes.Store(hn::Mul(cap, Tanh(hn::Div(lanes.Load(z + i), cap))), z + i);
     });
   }
-  float& m = frame[o.m + h];
+  Real& m = frame[o.m + h];
   const Real forget = hn::GetLane(LogSigmoid(Splat(z[1]))) + m;
   m = static_cast<float>(HWY_MAX(forget, z[0]));
   // From the m that is kept: any stabiliser near the maximum is right as long as it is the same.
@@ -36,8 +36,8 @@ HWY_INLINE HeadGates Gates(const MlstmCell& o, float* frame, size_t h) {
 }
 
 struct Head {
-  const float *q, *k, *v;
-  float *h, *c;
+  const Real *q, *k, *v;
+  Real *h, *c;
   size_t dk, stride_c;
   V forget, h_scale, h_divisor;
   Real input;  // I, with the scale of k
@@ -52,13 +52,13 @@ HWY_INLINE void Columns(const Head& head, size_t begin, Lanes lanes) {
     v[i] = lanes.Load(head.v + begin + i * kLanes);
     sums[i] = hn::Zero(D());
   }
-  float* c = head.c + begin;
+  Real* c = head.c + begin;
   for (size_t row = 0; row < head.dk; ++row, c += head.stride_c) {
     const V k = Splat(head.input * head.k[row]);
     const V q = Splat(head.q[row]);
     HWY_UNROLL(8)
     for (size_t i = 0; i < kVectors; ++i) {
-      float* at = c + i * kLanes;
+      Real* at = c + i * kLanes;
       const V next = hn::MulAdd(k, v[i], hn::Mul(head.forget, lanes.Load(at)));
       lanes.Store(next, at);
       sums[i] = hn::MulAdd(q, next, sums[i]);
@@ -71,15 +71,15 @@ HWY_INLINE void Columns(const Head& head, size_t begin, Lanes lanes) {
   }
 }
 
-HWY_INLINE void RunHead(const MlstmCell& o, float* frame, size_t h) {
+HWY_INLINE void RunHead(const MlstmCell& o, Real* frame, size_t h) {
   const HeadGates gates = Gates(o, frame, h);
   const Real scale = 1 / std::sqrt(static_cast<Real>(o.dk));
   const Real input = o.scale_key ? gates.input * scale : gates.input;
   const Real q_scale = o.scale_key ? 1 : scale;
-  const float* q = frame + o.q + h * o.dk;
-  const float* k = frame + o.k + h * o.dk;
+  const Real* q = frame + o.q + h * o.dk;
+  const Real* k = frame + o.k + h * o.dk;
 
-  float* n = frame + o.n + h * o.stride_n;
+  Real* n = frame + o.n + h * o.stride_n;
   V dot = hn::Zero(D());
   ForLanes(0, o.dk, [&](size_t i, auto lanes) HWY_ATTR {
     const V next = hn::MulAdd(Splat(input), lanes.Load(k + i),
@@ -106,7 +106,7 @@ HWY_INLINE void RunHead(const MlstmCell& o, float* frame, size_t h) {
   ForLanes(i, o.dv, [&](size_t at, auto lanes) HWY_ATTR { Columns<1>(head, at, lanes); });
 }
 
-void Run(const MlstmCell& o, float* frame, Range r) {
+void Run(const MlstmCell& o, Real* frame, Range r) {
   for (size_t h = r.begin; h < r.end; ++h) RunHead(o, frame, h);
 }
 

@@ -12,25 +12,28 @@ HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 template <class Gate>
-HWY_INLINE void Heads(const MlstmOut& o, float* frame, Range r, const Gate& gate) {
+HWY_INLINE void Heads(const MlstmOut& o, Real* frame, Range r, const Gate& gate) {
   const V offset = Splat(o.weight_offset);
   for (size_t head = r.begin; head < r.end; ++head) {
     const size_t at = head * o.dim;
-    const float* h = frame + o.h + at;
-    const float* c = frame + o.c + at;
-    const float* z = frame + o.z + at;
-    float* y = frame + o.y + at;
+    const Real* h = frame + o.h + at;
+    const Real* c = frame + o.c + at;
+    const Real* z = frame + o.z + at;
+    const float* weight = o.weight + at;
+    const float* bias = o.bias ? o.bias + at : nullptr;
+    const float* skip = o.skip ? o.skip + at : nullptr;
+    Real* y = frame + o.y + at;
     const Centering center = Center(h, o.dim, o.eps);
     ForLanes(0, o.dim, [&](size_t i, auto lanes) HWY_ATTR {
-      V s = hn::Mul(center(lanes.Load(h + i)), hn::Add(offset, lanes.Load(o.weight + at + i)));
-      if (o.bias) s = hn::Add(s, lanes.Load(o.bias + at + i));
-      if (o.skip) s = hn::MulAdd(lanes.Load(o.skip + at + i), lanes.Load(c + i), s);
+      V s = hn::Mul(center(lanes.Load(h + i)), hn::Add(offset, lanes.Load(weight + i)));
+      if (bias) s = hn::Add(s, lanes.Load(bias + i));
+      if (skip) s = hn::MulAdd(lanes.Load(skip + i), lanes.Load(c + i), s);
       lanes.Store(hn::Mul(s, gate(lanes.Load(z + i))), y + i);
     });
   }
 }
 
-void Run(const MlstmOut& o, float* frame, Range r) {
+void Run(const MlstmOut& o, Real* frame, Range r) {
   if (o.sigmoid) {
     Heads(o, frame, r, [](V z) HWY_ATTR { return Sigmoid(z); });
   } else {

@@ -10,9 +10,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
-void Run(const Norm& o, float* frame, Range) {
-  const float* x = frame + o.x;
-  float* y = frame + o.y;
+void Run(const Norm& o, Real* frame, Range) {
+  const Real* x = frame + o.x;
+  Real* y = frame + o.y;
   Centering center;
   if (o.center) {
     center = Center(x, o.size, o.eps);

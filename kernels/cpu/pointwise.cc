@@ -11,14 +11,14 @@ HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 template <class F>
-HWY_INLINE void Apply(const Pointwise& o, float* frame, Range r, const F& f) {
-  const float* x = frame + o.x;
-  float* y = frame + o.y;
+HWY_INLINE void Apply(const Pointwise& o, Real* frame, Range r, const F& f) {
+  const Real* x = frame + o.x;
+  Real* y = frame + o.y;
   ForLanes(r.begin * kUnit, HWY_MIN(r.end * kUnit, o.size),
            [&](size_t i, auto lanes) HWY_ATTR { lanes.Store(f(lanes.Load(x + i)), y + i); });
 }
 
-void Run(const Pointwise& o, float* frame, Range r) {
+void Run(const Pointwise& o, Real* frame, Range r) {
   switch (o.kind) {
     case PointwiseKind::relu:
       return Apply(o, frame, r, [](V x) HWY_ATTR { return AtLeast(x, hn::Zero(D())); });

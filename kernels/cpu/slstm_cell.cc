@@ -12,13 +12,13 @@ HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 // raw = (wx + R y) + bias of one unit's 64 rows.
-template <class X>
-HWY_INLINE void Raw(const SlstmCell& o, const float* wx, size_t unit, const X& x, Real* raw) {
+template <class W, class X>
+HWY_INLINE void Raw(const SlstmCell& o, const Real* wx, size_t unit, const X& x, Real* raw) {
   constexpr size_t kVectors = HWY_MIN(kGroup, 4 * kPanelVectors);
   for (size_t part = 0; part < 4 * kPanelVectors; part += kVectors) {
     V sums[kVectors];
-    PanelProduct(
-        F32Rows<kVectors>(o.r, unit * 4 * kPanelVectors + part), o.r.cols,
+    PanelProduct<W>(
+        o.r, unit * 4 * kPanelVectors + part,
         [&](size_t i, size_t k) HWY_ATTR { return x(part + i, k); }, sums);
     for (size_t i = 0; i < kVectors; ++i) {
       const size_t at = (part + i) * kLanes;
@@ -30,9 +30,9 @@ HWY_INLINE void Raw(const SlstmCell& o, const float* wx, size_t unit, const X& x
 }
 
 template <class Lanes>
-HWY_INLINE void Cell(const SlstmCell& o, float* frame, size_t channel, const Real* raw,
+HWY_INLINE void Cell(const SlstmCell& o, Real* frame, size_t channel, const Real* raw,
                      Lanes lanes) {
-  float* c = frame + o.c + channel;
+  Real* c = frame + o.c + channel;
   const V one = Splat(1.0f);
   const V i = lanes.Load(raw);
   const V f = lanes.Load(raw + kUnit);
@@ -44,8 +44,8 @@ HWY_INLINE void Cell(const SlstmCell& o, float* frame, size_t channel, const Rea
     lanes.Store(next, c);
     out = hn::Mul(out_gate, Tanh(next));
   } else {
-    float* n = frame + o.n + channel;
-    float* m = frame + o.m + channel;
+    Real* n = frame + o.n + channel;
+    Real* m = frame + o.m + channel;
     const V n_old = lanes.Load(n);
     const V lfm = hn::Add(lanes.Load(m), LogSigmoid(AtMost(f, Splat(o.forget_cap))));
     const V m_new = Rounded(hn::IfThenElse(hn::Eq(n_old, hn::Zero(D())), i, AtLeast(i, lfm)));
@@ -61,19 +61,20 @@ HWY_INLINE void Cell(const SlstmCell& o, float* frame, size_t channel, const Rea
   lanes.Store(out, frame + o.out + channel);
 }
 
-void Run(const SlstmCell& o, float* frame, Range r) {
-  const float* wx = frame + o.wx;
-  const float* y = frame + o.y;
+template <class W>
+HWY_NOINLINE void RunAs(const SlstmCell& o, Real* frame, Range r) {
+  const Real* wx = frame + o.wx;
+  const Real* y = frame + o.y;
   for (size_t unit = r.begin; unit < r.end; ++unit) {
     const size_t begin = unit * kUnit;
     alignas(64) Real raw[4 * kUnit];
     const BlockInputs inputs(begin, o.channels, o.dim);
     if (inputs.uniform()) {
-      const float* yb = y + inputs.begin();
-      Raw(
+      const Real* yb = y + inputs.begin();
+      Raw<W>(
           o, wx, unit, [&](size_t, size_t k) HWY_ATTR { return Splat(yb[k]); }, raw);
     } else {
-      Raw(
+      Raw<W>(
           o, wx, unit,
           [&](size_t v, size_t k) HWY_ATTR { return inputs.Gather(y, v % kPanelVectors, k); }, raw);
     }
@@ -81,6 +82,10 @@ void Run(const SlstmCell& o, float* frame, Range r) {
       Cell(o, frame, channel, raw + (channel - begin), lanes);
     });
   }
+}
+
+void Run(const SlstmCell& o, Real* frame, Range r) {
+  WithWeights(o.r.dtype, [&](auto type) HWY_ATTR { RunAs<decltype(type)>(o, frame, r); });
 }
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE

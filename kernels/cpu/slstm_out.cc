@@ -10,12 +10,12 @@
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
-void Run(const SlstmOut& o, float* frame, Range r) {
+void Run(const SlstmOut& o, Real* frame, Range r) {
   for (size_t head = r.begin; head < r.end; ++head) {
     const size_t at = head * o.dim;
-    const float* out = frame + o.out + at;
-    float* y = frame + o.y + at;
-    float* x = frame + o.x + at;
+    const Real* out = frame + o.out + at;
+    Real* y = frame + o.y + at;
+    Real* x = frame + o.x + at;
     const Centering center = Center(out, o.dim, o.eps);
     ForLanes(0, o.dim, [&](size_t i, auto lanes) HWY_ATTR {
       const V v = lanes.Load(out + i);

@@ -1,8 +1,7 @@
 // Which Highway targets this library compiles; included before foreach_target.h by every op.
 #pragma once
 
-// Every op is compiled twice: with sums and functions in float, and in double over the same float
-// frame (XST_WIDE), where an op's result is off by little more than its rounding to float.
+// Every op is compiled twice: over a frame of floats, and of doubles (XST_WIDE).
 #ifdef XST_WIDE
 #define XST_ARITHMETIC wide
 #else

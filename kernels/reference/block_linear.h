@@ -10,7 +10,7 @@ inline void Run(const BlockLinear& o, double* frame, Range r) {
   const size_t block = o.w.cols;
   for (size_t row = rows.begin; row < rows.end; ++row) {
     const auto x = Vec(frame, o.x + row / block * block, block);
-    frame[o.y + row] = Decode(o.w, row, 1).row(0).dot(x) + (o.bias ? o.bias[row] : 0);
+    frame[o.y + row] = Row(o.w, row).dot(x) + (o.bias ? o.bias[row] : 0);
   }
 }
 

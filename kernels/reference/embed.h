@@ -7,7 +7,7 @@ namespace xst::kernels::reference {
 
 inline void Run(const Embed& o, double* frame, Range) {
   const auto row = static_cast<size_t>(frame[o.token]);
-  Vec(frame, o.x, o.table.cols) = Decode(o.table, row, 1).row(0);
+  Vec(frame, o.x, o.table.cols) = Row(o.table, row);
 }
 
 }  // namespace xst::kernels::reference

@@ -8,48 +8,45 @@
 
 namespace xst::kernels::reference {
 
-inline uint32_t ElementBytes(DType t) { return t == DType::f32 ? 4 : t == DType::i8 ? 1 : 2; }
+// The float that a stored element stands for, before its row's scale.
+inline float Number(float v) { return v; }
+inline float Number(uint16_t bf16) { return std::bit_cast<float>(uint32_t{bf16} << 16); }
+inline float Number(int16_t v) { return v; }
+inline float Number(int8_t v) { return v; }
 
-// Columns that lie together in a panel: 4 bytes' worth.
-inline uint32_t PanelGroup(DType t) { return 4 / ElementBytes(t); }
-
-// Where element (row, col) lies, in elements.
-inline size_t ElementIndex(const Matrix& w, size_t row, size_t col) {
+template <class T>
+Eigen::VectorXd RowAs(const Matrix& w, size_t row) {
+  const T* data = static_cast<const T*>(w.data);
+  const float scale = w.scale ? w.scale[row] : 1;
+  Eigen::VectorXd v(w.cols);
   if (w.layout == Layout::rows) {
-    const size_t line = 64 / ElementBytes(w.dtype);  // elements of 64 bytes
-    return row * ((w.cols + line - 1) / line * line) + col;
+    constexpr size_t kLine = 64 / sizeof(T);  // rows are padded to 64 bytes
+    data += row * ((w.cols + kLine - 1) / kLine * kLine);
+    for (size_t c = 0; c < w.cols; ++c) v(c) = Number(data[c]) * scale;
+  } else {
+    constexpr size_t kTogether = 4 / sizeof(T);  // columns that lie together
+    const size_t words = (w.cols + kTogether - 1) / kTogether;
+    data += (row / kUnit * words * kUnit + row % kUnit) * kTogether;
+    for (size_t c = 0; c < w.cols; ++c) {
+      v(c) = Number(data[c / kTogether * kUnit * kTogether + c % kTogether]) * scale;
+    }
   }
-  const size_t group = PanelGroup(w.dtype);
-  const size_t groups = (w.cols + group - 1) / group;
-  return ((row / kUnit * groups + col / group) * kUnit + row % kUnit) * group + col % group;
+  return v;
 }
 
-inline double At(const Matrix& w, size_t row, size_t col) {
-  const size_t i = ElementIndex(w, row, col);
+// One row; a weight of i16 and i8 is the float product of quantum and scale.
+inline Eigen::VectorXd Row(const Matrix& w, size_t row) {
   switch (w.dtype) {
     case DType::f32:
-      return static_cast<const float*>(w.data)[i];
-    case DType::bf16: {
-      const uint32_t bits = static_cast<const uint16_t*>(w.data)[i];
-      return std::bit_cast<float>(bits << 16);
-    }
+      return RowAs<float>(w, row);
+    case DType::bf16:
+      return RowAs<uint16_t>(w, row);
     case DType::i16:
-      return double{w.scale[row]} * static_cast<const int16_t*>(w.data)[i];
+      return RowAs<int16_t>(w, row);
     case DType::i8:
-      return double{w.scale[row]} * static_cast<const int8_t*>(w.data)[i];
+      return RowAs<int8_t>(w, row);
   }
-  return 0;
+  return {};
 }
-
-// Rows [row, row + rows).
-inline Eigen::MatrixXd Decode(const Matrix& w, size_t row, size_t rows) {
-  Eigen::MatrixXd m(rows, w.cols);
-  for (size_t r = 0; r < rows; ++r) {
-    for (size_t c = 0; c < w.cols; ++c) m(r, c) = At(w, row + r, c);
-  }
-  return m;
-}
-
-inline Eigen::MatrixXd Decode(const Matrix& w) { return Decode(w, 0, w.rows); }
 
 }  // namespace xst::kernels::reference

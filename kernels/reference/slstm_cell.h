@@ -12,7 +12,7 @@ inline void Run(const SlstmCell& o, double* frame, Range r) {
     for (size_t g = 0; g < 4; ++g) {
       const size_t row = ch / 16 * 64 + g * 16 + ch % 16;
       const auto y = Vec(frame, o.y + ch / o.dim * o.dim, o.dim);
-      raw[g] = frame[o.wx + row] + Decode(o.r, row, 1).row(0).dot(y) + o.bias[row];
+      raw[g] = frame[o.wx + row] + Row(o.r, row).dot(y) + o.bias[row];
     }
     const auto [i, f, z, out_gate] = raw;
     double& c = frame[o.c + ch];

@@ -15,7 +15,7 @@ inline void Run(const SlstmInput& o, double* frame, Range r) {
         wx = 0;
         continue;
       }
-      wx = Decode(o.w, row, 1).row(0).dot(Vec(frame, inputs[g] + c / o.dim * o.dim, o.dim));
+      wx = Row(o.w, row).dot(Vec(frame, inputs[g] + c / o.dim * o.dim, o.dim));
     }
   }
 }

@@ -19,6 +19,8 @@
 namespace xst::kernels {
 namespace {
 
+size_t ElementBytes(DType t) { return t == DType::f32 ? 4 : t == DType::i8 ? 1 : 2; }
+
 constexpr uint32_t kDim = 128, kInner = 256, kForward = 192, kHeads = 4, kKernel = 4, kBlocks = 7;
 
 // One run of memory with random values, handed out in order.
@@ -201,11 +203,56 @@ void OneKind(benchmark::State& state, const Kernels<float>& table, const std::st
   }
 }
 
+// A matrix of 4096 x 4096 after the other, out of more memory than caches hold.
+void LargeLinear(benchmark::State& state, const Kernels<float>& table, DType dtype) {
+  constexpr uint32_t kSize = 4096;
+  constexpr size_t kMemory = size_t{512} << 20;
+  const size_t bytes = size_t{kSize} * kSize * ElementBytes(dtype);
+  static const std::unique_ptr<void, void (*)(void*)> memory = [] {
+    std::unique_ptr<void, void (*)(void*)> m(std::aligned_alloc(size_t{2} << 20, kMemory),
+                                             std::free);
+    madvise(m.get(), kMemory, MADV_HUGEPAGE);
+    // Bytes that are harmless numbers in every type.
+    std::minstd_rand rng(1);
+    for (size_t i = 0; i < kMemory / 4; ++i) {
+      static_cast<uint32_t*>(m.get())[i] = 0x3f003f00u | (rng() & 0x007f007fu);
+    }
+    return m;
+  }();
+  const std::vector<float> scale(kSize, 1e-3f);
+  std::vector<float> frame(2 * kSize, 0.5f);
+  const bool scaled = dtype == DType::i16 || dtype == DType::i8;
+  const FlushDenormals flush;
+  size_t at = 0;
+  for (auto _ : state) {
+    const Linear op{{static_cast<const char*>(memory.get()) + at, scaled ? scale.data() : nullptr,
+                     kSize, kSize, dtype, Layout::panel},
+                    nullptr,
+                    0,
+                    kSize,
+                    false};
+    Run(table, op, frame.data(), {0, Units(op)});
+    at = (at + bytes) % kMemory;
+  }
+  state.SetBytesProcessed(static_cast<int64_t>(bytes * state.iterations()));
+  state.counters["limit_GBs"] =
+      static_cast<double>(kMemory) / 1e3 / StreamLimitMicros(kMemory, 0, table.name, 3);
+}
+
 void Register() {
   for (const char* const* name = CpuKernelNames(); *name; ++name) {
-    const Kernels<float>& table = *FindCpuKernels(*name);
+    const Kernels<float>& table = *FindCpuKernels<float>(*name);
     benchmark::RegisterBenchmark((std::string("Step/") + *name).c_str(), WholeStep, table)
         ->Unit(benchmark::kMicrosecond);
+    for (const auto& [type, type_name] : {std::pair(DType::f32, "f32"),
+                                          {DType::i16, "i16"},
+                                          {DType::bf16, "bf16"},
+                                          {DType::i8, "i8"}}) {
+      benchmark::RegisterBenchmark(
+          (std::string("Large/") + *name + "/linear " + type_name + " 4096x4096").c_str(),
+          LargeLinear, table, type)
+          ->Unit(benchmark::kMillisecond);
+    }
     std::vector<std::string> kinds;
     for (const Step::Named& n : ReadmeStep().ops) {
       if (std::find(kinds.begin(), kinds.end(), n.name) != kinds.end()) continue;

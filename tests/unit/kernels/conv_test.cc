@@ -34,7 +34,7 @@ TEST_P(ConvTest, Sequence) {
     for (uint32_t c = 0; c < kChannels; ++c) frame.f[x + c] = inputs[t * kChannels + c];
     std::vector<double> d(frame.f.begin(), frame.f.end());
     Run(ReferenceKernels(), op, d.data(), {0, 1});
-    Run(table(), op, frame.f.data(), {0, 1});
+    Run(table(), op, frame.f, {0, 1});
     for (uint32_t c = 0; c < kChannels; ++c) {
       double sum = bias[c];
       for (uint32_t j = 0; j < kKernel;

@@ -13,14 +13,14 @@ namespace {
 TEST(DispatchTest, NamesAndTablesAgree) {
   std::set<std::string> names;
   for (const char* const* name = CpuKernelNames(); *name; ++name) {
-    const Kernels<float>* table = FindCpuKernels(*name);
+    const Kernels<float>* table = FindCpuKernels<float>(*name);
     ASSERT_NE(table, nullptr) << *name;
     EXPECT_STREQ(table->name, *name);
     EXPECT_TRUE(names.insert(*name).second) << *name;
   }
   EXPECT_TRUE(names.count("scalar"));
-  EXPECT_EQ(FindCpuKernels("reference"), nullptr);
-  EXPECT_EQ(FindCpuKernels(""), nullptr);
+  EXPECT_EQ(FindCpuKernels<float>("reference"), nullptr);
+  EXPECT_EQ(FindCpuKernels<float>(""), nullptr);
   EXPECT_STREQ(ReferenceKernels().name, "reference");
 }
 

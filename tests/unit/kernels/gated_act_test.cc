@@ -52,7 +52,7 @@ TEST_P(GatedActTest, KnownValues) {
     const Op op = GatedAct{kAll[i], 2, gate, linear, y};
     std::vector<double> d(frame.f.begin(), frame.f.end());
     Run(ReferenceKernels(), op, d.data(), {0, 1});
-    Run(table(), op, frame.f.data(), {0, 1});
+    Run(table(), op, frame.f, {0, 1});
     EXPECT_NEAR(d[y], 2 * expected[i][0], 1e-14);
     EXPECT_NEAR(d[y + 1], 3 * expected[i][1], 1e-14);
     EXPECT_NEAR(frame.f[y], 2 * expected[i][0], 1e-6);

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <random>
@@ -14,29 +15,55 @@
 
 namespace xst::kernels {
 
-inline void PrintTo(const Kernels<float>& k, std::ostream* os) {
-  *os << k.name << " " << k.arithmetic;
-}
+// A CPU table of either arithmetic, on frames of floats.
+class Table {
+ public:
+  explicit Table(const Kernels<float>& k) : single_(&k), name_(Name(k)) {}
+  explicit Table(const Kernels<double>& k) : wide_(&k), name_(Name(k)) {}
 
-inline std::vector<const Kernels<float>*> AllTables() {
-  std::vector<const Kernels<float>*> tables;
+  const std::string& name() const { return name_; }
+  void Run(const Op& op, std::vector<float>& frame, Range r) const {
+    if (single_) return kernels::Run(*single_, op, frame.data(), r);
+    std::vector<double> wide(frame.begin(), frame.end());
+    kernels::Run(*wide_, op, wide.data(), r);
+    std::transform(wide.begin(), wide.end(), frame.begin(),
+                   [](double v) { return static_cast<float>(v); });
+  }
+
+ private:
+  template <class T>
+  static std::string Name(const Kernels<T>& k) {
+    return std::string(k.name) + "_" + k.arithmetic;
+  }
+
+  const Kernels<float>* single_ = nullptr;
+  const Kernels<double>* wide_ = nullptr;
+  std::string name_;
+};
+
+inline void PrintTo(const Table& t, std::ostream* os) { *os << t.name(); }
+
+inline std::vector<Table> AllTables() {
+  std::vector<Table> tables;
   for (const char* const* name = CpuKernelNames(); *name; ++name) {
-    tables.push_back(FindCpuKernels(*name, Arithmetic::single));
-    tables.push_back(FindCpuKernels(*name, Arithmetic::wide));
+    tables.emplace_back(*FindCpuKernels<float>(*name));
+    tables.emplace_back(*FindCpuKernels<double>(*name));
   }
   return tables;
 }
 
 // A test that runs once for each table this machine has.
-class OpTest : public testing::TestWithParam<const Kernels<float>*> {
+class OpTest : public testing::TestWithParam<Table> {
  protected:
-  const Kernels<float>& table() const { return *GetParam(); }
+  Table table() const { return GetParam(); }
   std::mt19937 rng{20261123};
 
   // testing::Test has a Run of its own, which hides the one of the namespace.
-  template <class T>
-  static void Run(const Kernels<T>& kernels, const Op& op, T* frame, Range r) {
-    kernels::Run(kernels, op, frame, r);
+  static void Run(const Table& table, const Op& op, std::vector<float>& frame, Range r) {
+    table.Run(op, frame, r);
+  }
+  static void Run(const Kernels<double>& reference, const Op& op, double* frame, Range r) {
+    kernels::Run(reference, op, frame, r);
   }
 
   std::vector<float> Random(size_t n, float low = -1, float high = 1) {
@@ -47,10 +74,9 @@ class OpTest : public testing::TestWithParam<const Kernels<float>*> {
   }
 };
 
-#define XST_OP_TEST_SUITE(Suite)                               \
-  INSTANTIATE_TEST_SUITE_P(                                    \
-      , Suite, testing::ValuesIn(::xst::kernels::AllTables()), \
-      [](const auto& i) { return std::string(i.param->name) + "_" + i.param->arithmetic; })
+#define XST_OP_TEST_SUITE(Suite)                                                    \
+  INSTANTIATE_TEST_SUITE_P(, Suite, testing::ValuesIn(::xst::kernels::AllTables()), \
+                           [](const auto& i) { return i.param.name(); })
 
 // An array in memory that is aligned as the model's weights are.
 class Aligned {
@@ -108,14 +134,13 @@ class Frame {
   // Runs the op on both, and on the table in every two parts too, which must give equal bits.
   // Then every element that may be written must be within `tolerance` of the reference, relative to
   // the larger of 1 and the reference, and nothing else may have changed.
-  void Check(const Op& op, const Kernels<float>& table, double tolerance,
-             const std::string& what = "") {
+  void Check(const Op& op, const Table& table, double tolerance, const std::string& what = "") {
     SCOPED_TRACE(what + " misalignment " + std::to_string(misalignment_));
     const std::vector<float> before = f;
     std::vector<double> d(before.begin(), before.end());
     const uint32_t units = Units(op);
     Run(ReferenceKernels(), op, d.data(), {0, units});
-    Run(table, op, f.data(), {0, units});
+    table.Run(op, f, {0, units});
     size_t bad = 0;
     for (size_t i = 0; i < f.size() && bad < 5; ++i) {
       if (!written_[i] || (std::isnan(before[i]) && std::isnan(d[i]))) {
@@ -132,12 +157,12 @@ class Frame {
     const uint32_t step = units < 20 ? 1 : units / 7;
     for (uint32_t a = 1; a < units; a += step) {
       std::vector<float> parts = before;
-      Run(table, op, parts.data(), {a, units});
-      Run(table, op, parts.data(), {0, a});
+      table.Run(op, parts, {a, units});
+      table.Run(op, parts, {0, a});
       ASSERT_TRUE(Same(parts)) << "units split at " << a << " of " << units;
     }
     f = before;
-    Run(table, op, f.data(), {0, units});
+    table.Run(op, f, {0, units});
   }
 
   bool Same(const std::vector<float>& other) const {

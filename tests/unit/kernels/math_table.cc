@@ -13,7 +13,9 @@ namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 template <V (*kFunction)(V)>
 void Map(const float* x, float* y, size_t n) {
   ForLanes(0, n, [&](size_t i, auto lanes) HWY_ATTR {
-    lanes.Store(kFunction(lanes.Load(x + i)), y + i);
+    HWY_ALIGN Real results[kLanes];
+    hn::Store(kFunction(lanes.Load(x + i)), D(), results);
+    for (size_t j = 0; j < HWY_MIN(kLanes, n - i); ++j) y[i + j] = static_cast<float>(results[j]);
   });
 }
 

@@ -45,7 +45,7 @@ struct Case {
 std::vector<Case> Cases() {
   std::vector<Case> cases;
   for (const MathTable* t : single::MathTables()) {
-    if (!FindCpuKernels(t->name)) continue;
+    if (!FindCpuKernels<float>(t->name)) continue;
     cases.push_back({t,
                      "Exp",
                      &MathTable::exp,

@@ -7,7 +7,11 @@
 namespace xst::kernels {
 namespace {
 
-using reference::Decode;
+Eigen::MatrixXd Decode(const Matrix& w) {
+  Eigen::MatrixXd m(w.rows, w.cols);
+  for (uint32_t r = 0; r < w.rows; ++r) m.row(r) = reference::Row(w, r);
+  return m;
+}
 
 // Values 100 row + col, placed by the layouts as the design states them, index by index.
 float Value(size_t r, size_t c) { return static_cast<float>(100 * r + c); }

@@ -100,7 +100,7 @@ TEST_P(MlstmCellTest, ExtremeGates) {
 TEST_P(MlstmCellTest, OverflowingFloorGivesZero) {
   Frame frame;
   const MlstmCell op = Place(frame, {1, 4, 4, {-200, -200}, true});
-  Run(table(), op, frame.f.data(), {0, 1});
+  Run(table(), op, frame.f, {0, 1});
   EXPECT_EQ(frame.f[op.m], -200);
   for (uint32_t i = 0; i < 4; ++i) EXPECT_EQ(frame.f[op.h + i], 0);
 }
@@ -114,7 +114,7 @@ TEST_P(MlstmCellTest, DenominatorEps) {
     const MlstmCell op = Place(frame, c);
     std::vector<double> d(frame.f.begin(), frame.f.end());
     Run(ReferenceKernels(), op, d.data(), {0, 2});
-    Run(table(), op, frame.f.data(), {0, 2});
+    Run(table(), op, frame.f, {0, 2});
     for (uint32_t i = 0; i < 16; ++i) {
       EXPECT_NEAR(frame.f[op.h + i], d[op.h + i], 2e-6 * std::abs(d[op.h + i]) + 1e-12);
     }
@@ -141,7 +141,7 @@ TEST_P(MlstmCellTest, WrittenOut) {
       fill(op.v, Random(kHeads * kDv));
       fill(op.gates, Random(2 * kHeads, -4, 4));
       Run(ReferenceKernels(), Op(op), d.data(), {0, kHeads});
-      Run(table(), Op(op), frame.f.data(), {0, kHeads});
+      Run(table(), Op(op), frame.f, {0, kHeads});
       for (uint32_t h = 0; h < kHeads; ++h) {
         double i = frame.f[op.gates + h], f = frame.f[op.gates + kHeads + h];
         if (!scale_key) i = 3 * std::tanh(i / 3), f = 3 * std::tanh(f / 3);
@@ -221,7 +221,7 @@ TEST_P(MlstmOutTest, WrittenOut) {
                              y};
       std::vector<double> d(frame.f.begin(), frame.f.end());
       Run(ReferenceKernels(), op, d.data(), {0, kHeads});
-      Run(table(), op, frame.f.data(), {0, kHeads});
+      Run(table(), op, frame.f, {0, kHeads});
       for (uint32_t i = 0; i < kN; ++i) {
         double mean = 0, var = 0;
         for (uint32_t k = 0; k < kDim; ++k) mean += double{frame.f[h + i / kDim * kDim + k]} / kDim;

@@ -58,13 +58,13 @@ TEST_P(NormTest, ThreeValues) {
   Frame frame;
   const Slot x = frame.AddInput({1, 2, 6}), y = frame.AddOutput(3), rms = frame.AddOutput(3);
   Op op = Norm{w, nullptr, 1, 0.5f, 3, true, x, y};
-  Run(table(), op, frame.f.data(), {0, 1});
+  Run(table(), op, frame.f, {0, 1});
   const double rstd = 1 / std::sqrt(14.0 / 3 + 0.5);
   EXPECT_NEAR(frame.f[y], -2 * rstd, 1e-6);
   EXPECT_NEAR(frame.f[y + 1], -1 * rstd * 2, 1e-6);
   EXPECT_EQ(frame.f[y + 2], 0);
   op = Norm{w, nullptr, 1, 0.5f, 3, false, x, rms};
-  Run(table(), op, frame.f.data(), {0, 1});
+  Run(table(), op, frame.f, {0, 1});
   const double scale = 1 / std::sqrt(41.0 / 3 + 0.5);
   EXPECT_NEAR(frame.f[rms], scale, 1e-6);
   EXPECT_NEAR(frame.f[rms + 1], 4 * scale, 1e-6);

@@ -26,8 +26,8 @@ TEST_P(PointwiseTest, KnownValues) {
   const uint32_t n = static_cast<uint32_t>(v.size());
   Frame frame;
   const Slot x = frame.AddInput(v), y = frame.AddOutput(n), z = frame.AddOutput(n);
-  Run(table(), Pointwise{PointwiseKind::relu, 0, n, x, y}, frame.f.data(), {0, 1});
-  Run(table(), Pointwise{PointwiseKind::soft_cap, 30, n, x, z}, frame.f.data(), {0, 1});
+  Run(table(), Pointwise{PointwiseKind::relu, 0, n, x, y}, frame.f, {0, 1});
+  Run(table(), Pointwise{PointwiseKind::soft_cap, 30, n, x, z}, frame.f, {0, 1});
   for (uint32_t i = 0; i < n; ++i) EXPECT_EQ(frame.f[y + i], v[i] > 0 ? v[i] : 0);
   EXPECT_EQ(frame.f[z], -30);
   EXPECT_NEAR(frame.f[z + 1], -1.9970423, 1e-6);
@@ -41,7 +41,7 @@ TEST_P(PointwiseTest, NanStays) {
   Frame frame;
   const Slot x = frame.AddInput({NAN, 1}), y = frame.AddOutput(2);
   for (PointwiseKind kind : {PointwiseKind::relu, PointwiseKind::soft_cap}) {
-    Run(table(), Pointwise{kind, 5, 2, x, y}, frame.f.data(), {0, 1});
+    Run(table(), Pointwise{kind, 5, 2, x, y}, frame.f, {0, 1});
     EXPECT_TRUE(std::isnan(frame.f[y]));
     EXPECT_FALSE(std::isnan(frame.f[y + 1]));
   }

@@ -199,7 +199,7 @@ TEST_P(SlstmCellTest, WrittenOut) {
       const std::vector<float> w = Random(4 * kN, -3, 3), wx = GateVector(w, kN);
       for (size_t i = 0; i < wx.size(); ++i) d[o.wx + i] = frame.f[o.wx + i] = wx[i];
       Run(ReferenceKernels(), Op(o), d.data(), {0, Units(o)});
-      Run(table(), Op(o), frame.f.data(), {0, Units(o)});
+      Run(table(), Op(o), frame.f, {0, Units(o)});
       double out[kN];
       for (uint32_t i = 0; i < kN; ++i) {
         double raw[4];
