@@ -93,22 +93,6 @@ class Aligned {
   size_t at_ = 0;
 };
 
-// w, row-major [rows][cols], as it lies in a model file.
-inline std::vector<float> Pack(const std::vector<float>& w, uint32_t rows, uint32_t cols,
-                               Layout layout) {
-  const size_t padded = RoundUp16(rows);
-  std::vector<float> packed(layout == Layout::panel ? padded * cols
-                                                    : size_t{rows} * RoundUp16(cols));
-  for (size_t r = 0; r < rows; ++r) {
-    for (size_t c = 0; c < cols; ++c) {
-      const size_t at =
-          layout == Layout::panel ? (r / 16 * cols + c) * 16 + r % 16 : r * RoundUp16(cols) + c;
-      packed[at] = w[r * cols + c];
-    }
-  }
-  return packed;
-}
-
 // A frame under construction: equal content in single and double precision.
 class Frame {
  public:

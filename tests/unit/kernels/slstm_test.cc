@@ -1,4 +1,5 @@
 #include "tests/unit/kernels/harness.h"
+#include "tests/unit/kernels/weights.h"
 
 namespace xst::kernels {
 namespace {
@@ -9,7 +10,8 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 size_t GateRow(size_t c, size_t g) { return c / 16 * 64 + g * 16 + c % 16; }
 
 // A matrix of SlstmInput or SlstmCell; rows of missing channels are 0.
-std::vector<float> GateMatrix(const std::vector<float>& w, uint32_t channels, uint32_t dim) {
+Weights GateMatrix(const std::vector<float>& w, uint32_t channels, uint32_t dim,
+                   DType type = DType::f32) {
   const uint32_t rows = 4 * RoundUp16(channels);
   std::vector<float> ordered(size_t{rows} * dim, 0);
   for (size_t c = 0; c < channels; ++c) {
@@ -19,7 +21,7 @@ std::vector<float> GateMatrix(const std::vector<float>& w, uint32_t channels, ui
       }
     }
   }
-  return Pack(ordered, rows, dim, Layout::panel);
+  return Weights(ordered, rows, dim, type, Layout::panel);
 }
 
 std::vector<float> GateVector(const std::vector<float>& b, uint32_t channels) {
@@ -30,35 +32,38 @@ std::vector<float> GateVector(const std::vector<float>& b, uint32_t channels) {
   return v;
 }
 
+// Up to more than a block of columns, all tails of each.
+std::vector<uint32_t> HeadSizes() {
+  std::vector<uint32_t> sizes = Sizes();
+  for (uint32_t dim = 48; dim <= 70; dim += dim == 48 ? 15 : 1) sizes.push_back(dim);
+  return sizes;
+}
+
 using SlstmInputTest = OpTest;
 XST_OP_TEST_SUITE(SlstmInputTest);
 
 TEST_P(SlstmInputTest, EveryHeadSize) {
-  for (uint32_t dim = 1; dim <= 70; ++dim) {
-    for (uint32_t heads : {1u, 2u, 3u, 5u}) {
-      const uint32_t n = heads * dim;
-      const Aligned w(GateMatrix(Random(4 * n * dim), n, dim));
-      Frame frame((dim + heads) % 4);
-      const Slot conv = frame.AddInput(Random(n)), u = frame.AddInput(Random(n));
-      const Slot wx = frame.AddOutput(4 * RoundUp16(n));
-      frame.Check(SlstmInput{{w.data(), nullptr, 4 * RoundUp16(n), dim, DType::f32, Layout::panel},
-                             n,
-                             dim,
-                             conv,
-                             u,
-                             wx},
-                  table(), 5e-6, "dim " + std::to_string(dim) + " heads " + std::to_string(heads));
+  for (DType type : kTypes) {
+    for (uint32_t dim : HeadSizes()) {
+      for (uint32_t heads : {1u, 2u, 3u, 5u}) {
+        const uint32_t n = heads * dim;
+        const Weights w = GateMatrix(Random(4 * n * dim), n, dim, type);
+        Frame frame((dim + heads) % 4);
+        const Slot conv = frame.AddInput(Random(n)), u = frame.AddInput(Random(n));
+        const Slot wx = frame.AddOutput(4 * RoundUp16(n));
+        frame.Check(SlstmInput{w.matrix(), n, dim, conv, u, wx}, table(), 5e-6,
+                    Name(type) + " dim " + std::to_string(dim) + " heads " + std::to_string(heads));
+      }
     }
   }
 }
 
 TEST_P(SlstmInputTest, GatesSeeTheirInput) {
   // Two heads of one channel; gate weights 1, 10, 100, 1000 and twice that.
-  const Aligned w(GateMatrix({1, 2, 10, 20, 100, 200, 1000, 2000}, 2, 1));
+  const Weights w = GateMatrix({1, 2, 10, 20, 100, 200, 1000, 2000}, 2, 1);
   Frame frame;
   const Slot conv = frame.AddInput({3, 5}), u = frame.AddInput({7, 9}), wx = frame.AddOutput(64);
-  frame.Check(SlstmInput{{w.data(), nullptr, 64, 1, DType::f32, Layout::panel}, 2, 1, conv, u, wx},
-              table(), 0);
+  frame.Check(SlstmInput{w.matrix(), 2, 1, conv, u, wx}, table(), 0);
   EXPECT_EQ(frame.f[wx], 3);
   EXPECT_EQ(frame.f[wx + 1], 10);
   EXPECT_EQ(frame.f[wx + 16], 30);
@@ -72,24 +77,13 @@ TEST_P(SlstmInputTest, GatesSeeTheirInput) {
 class SlstmCellTest : public OpTest {
  protected:
   // Gate inputs are wx; R, y and the bias are small.
-  void CheckCell(uint32_t heads, uint32_t dim, const std::vector<float>& gates, bool lstm,
-                 bool fresh, float forget_cap, uint32_t misalignment, double tolerance) {
+  void CheckCell(uint32_t heads, uint32_t dim, DType type, const std::vector<float>& gates,
+                 bool lstm, bool fresh, float forget_cap, uint32_t misalignment, double tolerance) {
     const uint32_t n = heads * dim;
-    const Aligned r(GateMatrix(Random(4 * n * dim), n, dim));
+    const Weights r = GateMatrix(Random(4 * n * dim), n, dim, type);
     const Aligned bias(GateVector(Random(4 * n), n));
     Frame frame(misalignment);
-    SlstmCell o{{r.data(), nullptr, 4 * RoundUp16(n), dim, DType::f32, Layout::panel},
-                bias.data(),
-                n,
-                dim,
-                forget_cap,
-                lstm,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0};
+    SlstmCell o{r.matrix(), bias.data(), n, dim, forget_cap, lstm, 0, 0, 0, 0, 0, 0};
     o.wx = frame.AddInput(GateVector(gates, n));
     o.y = frame.AddInput(Random(n));
     o.c = frame.Add(fresh ? std::vector<float>(n, 0) : Random(n));
@@ -98,19 +92,21 @@ class SlstmCellTest : public OpTest {
     o.m = lstm ? 0 : frame.Add(fresh ? std::vector<float>(n, 0) : Random(n, -2, 2));
     o.out = frame.AddOutput(n);
     frame.Check(o, table(), tolerance,
-                "heads " + std::to_string(heads) + " dim " + std::to_string(dim) + " lstm " +
-                    std::to_string(lstm));
+                Name(type) + " heads " + std::to_string(heads) + " dim " + std::to_string(dim) +
+                    " lstm " + std::to_string(lstm));
     for (uint32_t i = 0; i < n; ++i) ASSERT_TRUE(std::isfinite(frame.f[o.out + i]));
   }
 };
 XST_OP_TEST_SUITE(SlstmCellTest);
 
 TEST_P(SlstmCellTest, EveryHeadSize) {
-  for (uint32_t dim = 1; dim <= 70; ++dim) {
-    for (uint32_t heads : {1u, 2u, 3u, 5u}) {
-      const uint32_t i = dim * 7 + heads;
-      CheckCell(heads, dim, Random(4 * heads * dim, -3, 3), i % 3 == 0, i % 5 == 0,
-                i % 2 ? kInf : 0.5f, i % 4, 1e-5);
+  for (DType type : kTypes) {
+    for (uint32_t dim : HeadSizes()) {
+      for (uint32_t heads : {1u, 2u, 3u, 5u}) {
+        const uint32_t i = dim * 7 + heads;
+        CheckCell(heads, dim, type, Random(4 * heads * dim, -3, 3), i % 3 == 0, i % 5 == 0,
+                  i % 2 ? kInf : 0.5f, i % 4, 1e-5);
+      }
     }
   }
 }
@@ -124,7 +120,7 @@ TEST_P(SlstmCellTest, ExtremeGates) {
             constexpr uint32_t kDim = 11;
             std::vector<float> gates;
             for (float g : {i, f, zo, -zo}) gates.insert(gates.end(), kDim, g);
-            CheckCell(1, kDim, gates, lstm, fresh, kInf, 3, 3e-4);
+            CheckCell(1, kDim, DType::f32, gates, lstm, fresh, kInf, 3, 3e-4);
           }
         }
       }
@@ -135,20 +131,10 @@ TEST_P(SlstmCellTest, ExtremeGates) {
 // Fresh and running channels side by side: the rule is per channel.
 TEST_P(SlstmCellTest, FreshnessIsPerChannel) {
   constexpr uint32_t kN = 3;
-  const Aligned r(std::vector<float>(64 * kN, 0)), bias(std::vector<float>(64, 0));
+  const Weights r = GateMatrix(std::vector<float>(4 * kN * kN, 0), kN, kN);
+  const Aligned bias(std::vector<float>(64, 0));
   Frame frame;
-  SlstmCell o{{r.data(), nullptr, 64, kN, DType::f32, Layout::panel},
-              bias.data(),
-              kN,
-              kN,
-              kInf,
-              false,
-              0,
-              0,
-              0,
-              0,
-              0,
-              0};
+  SlstmCell o{r.matrix(), bias.data(), kN, kN, kInf, false, 0, 0, 0, 0, 0, 0};
   std::vector<float> gates(4 * kN, 0);
   for (uint32_t c = 0; c < kN; ++c) gates[c] = -200;          // i
   gates[2 * kN] = gates[2 * kN + 1] = gates[2 * kN + 2] = 1;  // z
@@ -175,20 +161,10 @@ TEST_P(SlstmCellTest, WrittenOut) {
   constexpr uint32_t kHeads = 2, kDim = 9, kN = kHeads * kDim, kSteps = 6;
   for (bool lstm : {false, true}) {
     const std::vector<float> R = Random(4 * kN * kDim), b = Random(4 * kN);
-    const Aligned r(GateMatrix(R, kN, kDim)), bias(GateVector(b, kN));
+    const Weights r = GateMatrix(R, kN, kDim);
+    const Aligned bias(GateVector(b, kN));
     Frame frame;
-    SlstmCell o{{r.data(), nullptr, 4 * RoundUp16(kN), kDim, DType::f32, Layout::panel},
-                bias.data(),
-                kN,
-                kDim,
-                kInf,
-                lstm,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0};
+    SlstmCell o{r.matrix(), bias.data(), kN, kDim, kInf, lstm, 0, 0, 0, 0, 0, 0};
     const std::vector<float> zero(kN, 0);
     o.wx = frame.Add(std::vector<float>(4 * RoundUp16(kN), 0));
     o.y = frame.Add(zero), o.c = frame.Add(zero), o.n = frame.Add(zero), o.m = frame.Add(zero);
