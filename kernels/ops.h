@@ -34,9 +34,9 @@ enum class Layout : uint8_t { panel, rows };
 //          i8 [panel][cols/4][16][4]; missing rows and columns are zero.
 //   rows:  row-major, each row padded with zeros to a multiple of 64 bytes.
 struct Matrix {
-  const void* data = nullptr;  // 64-byte aligned
-  const float* scale =
-      nullptr;  // [rows] for i16 and i8, readable up to a multiple of 16; else null
+  const void* data = nullptr;    // 64-byte aligned
+  const float* scale = nullptr;  // [rows], readable to the next multiple of 16, for i16 and i8;
+                                 // else null
   uint32_t rows = 0;
   uint32_t cols = 0;
   DType dtype = DType::f32;
@@ -194,10 +194,10 @@ using Op = std::variant<Norm, Linear, BlockLinear, Conv, MlstmCell, MlstmOut, Sl
 // table, which a small op feels.
 template <class F>
 void Visit(const F& f, const Op& op) {
-  [&]<size_t... i>(std::index_sequence<i...>) {
+  const auto visit = [&]<size_t... i>(std::index_sequence<i...>) {
     ((op.index() == i && (f(*std::get_if<i>(&op)), true)) || ...);
-  }
-  (std::make_index_sequence<std::variant_size_v<Op>>());
+  };
+  visit(std::make_index_sequence<std::variant_size_v<Op>>());
 }
 
 inline uint32_t Units(const Norm&) { return 1; }

@@ -11,9 +11,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
-// raw = (wx + R y) + bias of one unit's 64 rows.
+// raw = (wx + R y) + bias of one unit's 64 rows; x(v, k): input k of row vector v.
 template <class W, class X>
-HWY_INLINE void Raw(const SlstmCell& o, const Real* wx, size_t unit, const X& x, Real* raw) {
+HWY_INLINE void Rows(const SlstmCell& o, const Real* wx, size_t unit, const X& x, Real* raw) {
   constexpr size_t kVectors = HWY_MIN(kGroup, 4 * kPanelVectors);
   for (size_t part = 0; part < 4 * kPanelVectors; part += kVectors) {
     V sums[kVectors];
@@ -26,6 +26,22 @@ HWY_INLINE void Raw(const SlstmCell& o, const Real* wx, size_t unit, const X& x,
       const V b = LoadWhole(o.bias + unit * 4 * kUnit + at);
       hn::Store(hn::Add(hn::Add(w, sums[i]), b), D(), raw + at);
     }
+  }
+}
+
+template <class W>
+HWY_NOINLINE void Raw(const SlstmCell& o, const Real* frame, size_t unit, Real* raw) {
+  const Real* wx = frame + o.wx;
+  const Real* y = frame + o.y;
+  const BlockInputs inputs(unit * kUnit, o.channels, o.dim);
+  if (inputs.uniform()) {
+    const Real* yb = y + inputs.begin();
+    Rows<W>(
+        o, wx, unit, [&](size_t, size_t k) HWY_ATTR { return Splat(yb[k]); }, raw);
+  } else {
+    Rows<W>(
+        o, wx, unit,
+        [&](size_t v, size_t k) HWY_ATTR { return inputs.Gather(y, v % kPanelVectors, k); }, raw);
   }
 }
 
@@ -61,31 +77,15 @@ HWY_INLINE void Cell(const SlstmCell& o, Real* frame, size_t channel, const Real
   lanes.Store(out, frame + o.out + channel);
 }
 
-template <class W>
-HWY_NOINLINE void RunAs(const SlstmCell& o, Real* frame, Range r) {
-  const Real* wx = frame + o.wx;
-  const Real* y = frame + o.y;
+void Run(const SlstmCell& o, Real* frame, Range r) {
   for (size_t unit = r.begin; unit < r.end; ++unit) {
     const size_t begin = unit * kUnit;
     alignas(64) Real raw[4 * kUnit];
-    const BlockInputs inputs(begin, o.channels, o.dim);
-    if (inputs.uniform()) {
-      const Real* yb = y + inputs.begin();
-      Raw<W>(
-          o, wx, unit, [&](size_t, size_t k) HWY_ATTR { return Splat(yb[k]); }, raw);
-    } else {
-      Raw<W>(
-          o, wx, unit,
-          [&](size_t v, size_t k) HWY_ATTR { return inputs.Gather(y, v % kPanelVectors, k); }, raw);
-    }
+    WithWeights(o.r.dtype, [&](auto type) HWY_ATTR { Raw<decltype(type)>(o, frame, unit, raw); });
     ForLanes(begin, HWY_MIN(begin + kUnit, o.channels), [&](size_t channel, auto lanes) HWY_ATTR {
       Cell(o, frame, channel, raw + (channel - begin), lanes);
     });
   }
-}
-
-void Run(const SlstmCell& o, Real* frame, Range r) {
-  WithWeights(o.r.dtype, [&](auto type) HWY_ATTR { RunAs<decltype(type)>(o, frame, r); });
 }
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE

@@ -1,7 +1,7 @@
 // The weight types as numbers, before a row's scale. A type W has
-//   Element  what layout `rows` is made of: Load makes kLanes of them numbers
+//   Element  what layout `rows` is made of: Load makes kLanes of them a vector of numbers
 //   Word     the 4 bytes of layout `panel` where a row's kColumns columns lie together: Load takes
-//            Words, kLanes of them, and Column<j> makes their columns j numbers
+//            kLanes of them, Words, and Column<j> makes column j of each a number
 //   kScaled  whether rows have a scale; then Column's numbers are in units of kColumnUnit.
 #include "kernels/cpu/lanes-inl.h"
 
