@@ -74,8 +74,8 @@ TEST(Sampler, TopPKeepsTheFewestThatReachIt) {
   ExpectFrequencies({1, 4, 2, 3}, {.temperature = 1, .top_p = 0.5}, {0, 4 / 7., 0, 3 / 7.});
   ExpectFrequencies({1, 4, 2, 3}, {.temperature = 1, .top_p = 0.39}, {0, 1, 0, 0});
   ExpectFrequencies({1, 4, 2, 3}, {.temperature = 1, .top_p = 0}, {0, 1, 0, 0});
-  // A half and a quarter are exact: they reach three quarters.
-  ExpectFrequencies({1, 4, 1, 2}, {.temperature = 1, .top_p = 0.75}, {0, 2 / 3., 0, 1 / 3.});
+  // Quarters are exact: three of them reach three quarters.
+  ExpectFrequencies({1, 1, 1, 1}, {.temperature = 1, .top_p = 0.75}, {1 / 3., 1 / 3., 1 / 3., 0});
 }
 
 TEST(Sampler, TemperatureThenTopKThenTopP) {
