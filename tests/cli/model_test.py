@@ -88,10 +88,23 @@ def test_pack_refuses_a_probe_that_does_not_fit(tmp_path, refused):
     assert not (tmp_path / "m.xst").exists()
 
 
-@pytest.mark.parametrize("dtype", ["i16", "bf16", "i8"])
-def test_pack_refuses_types_without_kernels(dtype, tmp_path, refused):
-    refused("pack", BARE, "-o", tmp_path / "m.xst", "--dtype", dtype, names=["--dtype", dtype])
-    assert not (tmp_path / "m.xst").exists()
+@pytest.mark.parametrize("dtype, largest", [("i16", 32767), ("i8", 127), ("bf16", None)])
+def test_unpacked_weights_are_rounded_as_the_format_says(dtype, largest, tmp_path):
+    model, weights = tmp_path / "m.xst", tmp_path / "w.safetensors"
+    good("pack", BARE, "-o", model, "--dtype", dtype)
+    good("unpack", model, "-o", weights)
+    full, stored = read_safetensors(BARE / "weights.safetensors"), read_safetensors(weights)
+    name = "blocks.0.xlstm.proj_up.weight"
+    if largest:
+        scale = np.max(np.abs(full[name]), axis=1, keepdims=True) / np.float32(largest)
+        expected = np.round(full[name].astype(np.float64) / scale).astype(np.float32) * scale
+    else:
+        bits = full[name].view(np.uint32)
+        expected = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16).view(np.float32)
+    assert (stored[name] == expected).all() and (expected != full[name]).any()
+    norm = "blocks.0.xlstm_norm.weight"
+    assert (stored[norm] == full[norm]).all()
+    assert json.loads(good("inspect", model, "--json"))["dtype"] == dtype
 
 
 def test_every_wrong_tensor_is_named_at_once(case, tmp_path, refused):
