@@ -122,8 +122,10 @@ class Prover : public formats::ProbeMaker {
     probe->expected_stored = Reference(model, *probe);
     probe->expected =
         options_.dtype == formats::DType::f32 ? probe->expected_stored : OnFullWeights(*probe);
-    const double own = LargestDifference(RunProbe(Model::open(model), probe->steps, probe->input),
-                                         probe->expected_stored);
+    Options single;  // as a GPU computes, which has no wide arithmetic
+    single.arithmetic = Arithmetic::single;
+    const double own = LargestDifference(
+        RunProbe(Model::open(model, single), probe->steps, probe->input), probe->expected_stored);
     if (!std::isfinite(own)) {
       throw Error(Status::invalid_argument,
                   "probe: expected outputs that float32 can hold, got an overflow");
