@@ -14,7 +14,8 @@
 
 namespace xst {
 
-// One stream: move-only, one thread at a time. A sample that is not IsUsable() is missing. After
+// One stream: move-only, one thread at a time. A sample that is not IsUsable() (NaN, infinite or
+// beyond 1e30) is missing. After
 // creation nothing is allocated (but on `reference`).
 class Forecaster {
  public:

@@ -18,7 +18,7 @@ struct SamplerOptions {
   uint64_t seed = 0;
 };
 
-// One stream of draws. The same logits give the same tokens for a seed on every platform. No
+// One stream of draws. The same logits give the same tokens for a seed with the same C library. No
 // allocation after creation.
 class Sampler {
  public:

@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
 """Turns TiRex' Lightning checkpoint into a folder that `xst pack` reads: config.yaml and weights.safetensors.
 
-tirex_ckpt.py model.ckpt tirex && xst pack tirex -o tirex.xst
+pip install torch safetensors pyyaml
+apps/examples/tirex_ckpt.py model.ckpt tirex && xst pack tirex -o tirex.xst
+
+A `forecast:` section in config.yaml, written by hand, says when a daemon forecasts; without one it does after every
+patch, for the next patch.
 """
 
 import argparse

@@ -82,7 +82,8 @@ void AddForecast(CLI::App* app) {
   AddModelArgs(command, &args->model, true);
   command
       ->add_option("--input", args->input,
-                   "X.npy: float32 [B,T] or [T], NaN = missing; - for standard input (.npy)")
+                   "X.npy: float32 [B,T] or [T], NaN (and what is infinite or beyond 1e30) = "
+                   "missing; - for standard input (.npy)")
       ->required()
       ->type_name("X");
   command

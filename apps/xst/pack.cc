@@ -104,7 +104,7 @@ void AddPack(CLI::App* app) {
   command
       ->add_option("--dtype", args->options.dtype,
                    "type of the stored weights: f32, i16, bf16 or i8")
-      ->transform(CLI::CheckedTransformer(dtypes))
+      ->transform(CLI::CheckedTransformer(dtypes).description(""))
       ->default_str("f32")
       ->type_name("TYPE");
   command

@@ -148,12 +148,25 @@ Daemon::Daemon(const DaemonConfig& config, const DaemonOptions& options)
     Named(feed->config.name,
           [&] { feed->source = MakeSource(feed->config.source, *feed->stream, &context_); });
   }
-  loop_ = std::make_unique<xst::stream::Loop>(streams);
+  MakeLoops(streams);
   publisher_ = std::make_unique<xst::stream::Publisher>(streams, sink_.get());
 }
 
 Daemon::~Daemon() {
   for (auto& feed : feeds_) feed->thread = {};  // stops and joins while the step still goes on
+}
+
+// A forecast takes as long as many steps: each forecasting stream has a step thread of its own.
+void Daemon::MakeLoops(const std::vector<Stream*>& streams) {
+  std::vector<Stream*> stepped;
+  for (Stream* stream : streams) {
+    if (stream->info().config.family == xst::formats::Family::tirex) {
+      loops_.push_back(std::make_unique<xst::stream::Loop>(std::vector{stream}));
+    } else {
+      stepped.push_back(stream);
+    }
+  }
+  if (!stepped.empty()) loops_.push_back(std::make_unique<xst::stream::Loop>(stepped));
 }
 
 void Daemon::Restore(Feed* feed) {
@@ -206,7 +219,7 @@ int Daemon::Run(const sigset_t& signals) {
     if (!endpoint.empty()) ready += " " + feed->config.name + "=" + endpoint;
   }
   std::fprintf(stderr, "%s\n", ready.c_str());
-  loop_->Start();
+  for (auto& loop : loops_) loop->Start();
   const bool go_on = WaitForSubscriber(signals);
   publisher_->Start();
   StartSources();  // also after a stop: what was pushed meanwhile is taken
@@ -309,7 +322,7 @@ void Daemon::Drain() {
       before = steps();
     } while (!WaitUntil(steady_clock::now() + kDrain, [&] {
       return stream.idle() && stream.published();
-    }) && steps() > before);
+    }) && (steps() > before || stream.stepping()));
     if (!stream.idle() || !stream.published()) {
       spdlog::error("{}: expected to step what waits, got no step within {} s and samples left",
                     feed->config.name, kDrain.count());
@@ -338,7 +351,7 @@ void Daemon::Drain() {
       feed->failed = true;
     }
   }
-  loop_->Stop();
+  for (auto& loop : loops_) loop->Stop();
   publisher_->Stop();
 }
 

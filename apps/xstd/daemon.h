@@ -40,6 +40,7 @@ class Daemon {
  private:
   struct Feed;  // a stream and its source
 
+  void MakeLoops(const std::vector<xst::stream::Stream*>& streams);
   void Restore(Feed* feed);
   void StartSources();
   bool WaitForSubscriber(const sigset_t& signals);
@@ -57,7 +58,7 @@ class Daemon {
   std::unique_ptr<StateDir> state_;
   std::vector<std::unique_ptr<Feed>> feeds_;
   std::unique_ptr<xst::zeromq::PubSink> sink_;
-  std::unique_ptr<xst::stream::Loop> loop_;
+  std::vector<std::unique_ptr<xst::stream::Loop>> loops_;
   std::unique_ptr<xst::stream::Publisher> publisher_;
 };
 

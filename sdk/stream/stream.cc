@@ -136,7 +136,9 @@ bool Stream::Turn() noexcept {
 void Stream::Step(std::span<const float> x, double t, double gap_s, uint32_t quality) noexcept {
   const int64_t begin = NowNs();
   bool answers = false;
+  stepping_.store(true, std::memory_order_relaxed);
   const Status status = stepper_->Step(x, y_, &answers);
+  stepping_.store(false, std::memory_order_relaxed);
   const int64_t end = NowNs();
   if (status != Status::ok && status != Status::held) {
     Add(count_.errors);
@@ -204,6 +206,8 @@ bool Stream::idle() const noexcept {
                         count_.dropped.load(std::memory_order_acquire);
   return done == count_.offered.load(std::memory_order_acquire);
 }
+
+bool Stream::stepping() const noexcept { return stepping_.load(std::memory_order_relaxed); }
 
 bool Stream::published() const noexcept {
   return count_.published.load(std::memory_order_acquire) ==

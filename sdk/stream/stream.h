@@ -105,6 +105,7 @@ class Stream {
   Checkpoint* FetchCheckpoint() noexcept;
 
   bool idle() const noexcept;       // every offered sample is stepped
+  bool stepping() const noexcept;   // in the middle of a step
   bool published() const noexcept;  // every output was handed to the sink
   StreamCounts counts() const noexcept;
   std::string last_reject() const;
@@ -137,6 +138,7 @@ class Stream {
 
   std::vector<float> taken_;  // output side
 
+  std::atomic<bool> stepping_{false};
   std::atomic<bool> out_blocked_{false};  // the step waits for room in the ring out
   std::atomic<Request> request_{Request::none};
   Checkpoint checkpoint_;            // the step's while asked, control's while ready

@@ -28,6 +28,7 @@ def test_help_names_every_command_and_option():
     for command, options in OPTIONS.items():
         assert re.search(rf"^  {command} ", text, re.M), command
         own = good(command, "--help").decode()
+        assert own.replace("\n", "").isprintable(), command
         for option in options:
             assert re.search(rf"(^|[ ,]){option}\b", own, re.M), (command, option)
 

@@ -170,7 +170,7 @@ TEST_F(XstdForecast, StoppedAndResumedLosesNothing) {
 }
 
 TEST_F(XstdForecast, KilledItGoesOnWithTheSameRecords) {
-  const auto samples = Samples(1200);
+  const auto samples = Samples(3000);
   Recording(samples);
   std::vector<Message> before;
   {
@@ -178,16 +178,20 @@ TEST_F(XstdForecast, KilledItGoesOnWithTheSameRecords) {
                   {"--wait-subscriber", "60", "--snapshot-every", "0.1"});
     ASSERT_TRUE(daemon.Ready()) << daemon.err();
     Subscriber subscriber(context_, daemon.endpoint("publish"));
-    ASSERT_GE(subscriber.Get(40).size(), 40u);
+    // Both slots: a snapshot behind the first is durable.
+    for (size_t n = 1; !fs::exists(work_ / "state/load.a") || !fs::exists(work_ / "state/load.b");
+         ++n) {
+      ASSERT_EQ(subscriber.Get(n).size(), n) << "the recording ended before two snapshots";
+    }
     daemon.Signal(SIGKILL);
     EXPECT_EQ(daemon.Wait(), 128 + SIGKILL);
-    before = subscriber.Get(150, 300);
+    before = subscriber.Get(375, 300);
   }
   Daemon daemon(Config("{type: replay, file: load.csv, speed: 0}", "state_dir: state\n"), kWait);
   ASSERT_TRUE(daemon.Ready()) << daemon.err();
   Subscriber subscriber(context_, daemon.endpoint("publish"));
   EXPECT_EQ(daemon.Wait(), 0) << daemon.err();
-  const auto after = subscriber.Get(150, 500);
+  const auto after = subscriber.Get(375, 500);
   ASSERT_FALSE(after.empty());
   // It starts at or before the end of the first run and repeats exactly what it repeats.
   const size_t first = after[0].json["seq"].get<size_t>();
