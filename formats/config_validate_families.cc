@@ -1,5 +1,6 @@
 // The resolved configurations of xLSTM Large and TiRex.
 #include <algorithm>
+#include <set>
 
 #include "formats/validator.h"
 
@@ -58,7 +59,9 @@ bool ValidateTirex(Validator& v, const TirexConfig& c) {
   return v.Expect(std::all_of(c.quantiles.begin(), c.quantiles.end(), is_probability),
                   "quantiles: expected numbers between 0 and 1, got another") &&
          v.Expect(std::count(c.quantiles.begin(), c.quantiles.end(), 0.5) > 0,
-                  "quantiles: expected 0.5 among them, got none");
+                  "quantiles: expected 0.5 among them, got none") &&
+         v.Expect(std::set(c.quantiles.begin(), c.quantiles.end()).size() == c.quantiles.size(),
+                  "quantiles: expected each once, got one twice");
 }
 
 Checked StateValues(const LargeConfig& c) {

@@ -172,6 +172,7 @@ TEST(TirexConfig, WrongFieldsAreRefused) {
   ExpectFailure(with("[0.1, 0.5]", "[0.1, 0.9]"), "c", "quantiles");
   ExpectFailure(with("[0.1, 0.5]", "[0.5, 1.0]"), "c", "quantiles");
   ExpectFailure(with("[0.1, 0.5]", "0.5"), "c", "quantiles");
+  ExpectFailure(with("[0.1, 0.5]", "[0.5, 0.1, 0.5]"), "c", "quantiles");
   ExpectFailure(with("train_ctx_len: 64", "train_ctx_len: 63"), "c", "train_ctx_len");
   ExpectFailure(with("num_heads: 3", "num_heads: 5"), "c", "num_heads");
   ExpectFailure(with("  input_ff_dim: 48\n", ""), "c", "input_ff_dim");
