@@ -67,7 +67,7 @@ void IgnoreRest(MapReader& map) {
   map.Ignore("return_last_states", Type::boolean);
   map.IgnoreChoice("autocast_kernel_dtype", kFloats, true);
   map.IgnoreChoice("inference_state_dtype", kFloats);
-  map.Ignore("mlstm_round_up_to_multiple_of", Type::integer);
+  map.Ignore("mlstm_round_up_to_multiple_of", Type::any);
 }
 
 void ReadSizes(MapReader& map, bool hub, LargeConfig* c) {

@@ -10,9 +10,8 @@ namespace {
 // A number that the kernels take as float32.
 bool Epsilon(Validator& v, const char* what, double value) {
   return v.Finite(what, value) &&
-         v.Expect(
-             value > 0 && value <= 1e30,
-             (std::string(what) + ": expected a positive number up to 1e30, got another").c_str());
+         v.Expect(value >= 1e-30 && value <= 1e30,
+                  (std::string(what) + ": expected 1e-30 to 1e30, got another").c_str());
 }
 
 bool Cap(Validator& v, const char* what, double value) {

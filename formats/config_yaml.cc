@@ -64,8 +64,23 @@ void ReadYaml(const ConfigSource& source, const YamlNode& root, ParsedConfig* pa
   if (forecast) ReadForecast(*forecast, &parsed->config.tirex.forecast);
 }
 
+// A null says no more than a key that is not there, but for the caps, which it switches off.
+YamlNode WithoutNulls(const YamlNode& root) {
+  YamlNode kept = root;
+  kept.keys.clear();
+  kept.items.clear();
+  for (size_t i = 0; i < root.keys.size(); ++i) {
+    const bool cap = root.keys[i].text.ends_with("_soft_cap");
+    if (root.items[i].kind == YamlNode::Kind::null && !cap) continue;
+    kept.keys.push_back(root.keys[i]);
+    kept.items.push_back(root.items[i]);
+  }
+  return kept;
+}
+
 void ReadHub(const ConfigSource& source, const YamlNode& root, ModelConfig* out) {
-  MapReader top(source, root, "");
+  const YamlNode kept = root.kind == YamlNode::Kind::map ? WithoutNulls(root) : root;
+  MapReader top(source, kept, "");
   uint32_t xlstm;
   top.Choice("model_type", {"xlstm"}, &xlstm);
   ReadLarge(top, true, out);

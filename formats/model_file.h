@@ -85,9 +85,9 @@ struct WriteRequest {
 };
 
 // Writes the file atomically (temporary in the same folder, fsync, rename), tensor by tensor:
-// `values(spec)` is called once per manifest tensor, in order. With `prove`, the request's probe has
-// only steps and input (and the framework's output): prove(file, probe) fills the rest in from the
-// otherwise complete file, before that takes its name.
+// `values(spec)` is called once per manifest tensor, in order. With `prove`, the request's probe
+// has only steps and input (and the framework's output): prove(file, probe) fills the rest in from
+// the otherwise complete file, before that takes its name.
 void WriteModel(const std::string& path, const WriteRequest& request,
                 const std::function<TensorValues(const TensorSpec&)>& values,
                 const std::function<void(const std::string& file, Probe*)>& prove = {});

@@ -23,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxYaml = uint64_t{1} << 20;
+constexpr size_t kNamedProblems = 1000;
 constexpr char kHead[] = "lm_head.weight";
 
 std::string ShapeText(const std::vector<uint64_t>& shape) {
@@ -49,6 +50,8 @@ std::vector<std::string> NamesOf(const ModelConfig& config, const std::string& n
     add(".mlstm_layer.q.", ".mlstm_layer.query.");
     add(".mlstm_layer.k.", ".mlstm_layer.key.");
     add(".mlstm_layer.v.", ".mlstm_layer.value.");
+  } else if (config.family == Family::tirex) {
+    names.push_back("block_stack." + name);  // as its own checkpoint has some
   } else if (name.starts_with(kBackbone)) {
     add(kBackbone, "");
   }
@@ -117,13 +120,14 @@ class Checkpoint {
     });
   }
 
-  // Reads everything once: refuses what is missing, unused, mis-shaped or not finite, all in one
-  // Error. The hash covers the name-sorted sources before any rounding.
+  // Refuses what is missing, unused or mis-shaped, all in one Error, then reads everything once and
+  // refuses what is not finite. The hash covers the name-sorted sources before any rounding.
   Hash128 Verify(const Progress& progress) {
     std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
                                                                           XXH3_freeState);
     if (!state) throw std::bad_alloc();
     XXH3_128bits_reset(state.get());
+    Refuse();  // before the long read
     for (const auto& [name, found] : sources_) {
       const std::vector<float> values = Read(name);
       if (!AllFinite(values)) {
@@ -140,12 +144,7 @@ class Checkpoint {
       XXH3_128bits_update(state.get(), values.data(), values.size() * sizeof(float));
       progress.Add(found.tensor.entry->length);
     }
-    if (!problems_.empty()) {
-      std::string got;
-      for (const std::string& problem : problems_) got += (got.empty() ? "" : "; ") + problem;
-      throw Error(Status::tensor_mismatch,
-                  label_ + ": expected exactly the configuration's tensors, finite, got " + got);
-    }
+    Refuse();
     const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
     return {hash.low64, hash.high64};
   }
@@ -174,6 +173,19 @@ class Checkpoint {
     Placement placement;
     bool cuda = false;
   };
+
+  void Refuse() const {
+    if (problems_.empty()) return;
+    std::string got;
+    for (size_t i = 0; i < std::min(problems_.size(), kNamedProblems); ++i) {
+      got += (i ? "; " : "") + problems_[i];
+    }
+    if (problems_.size() > kNamedProblems) {
+      got += "; and " + std::to_string(problems_.size() - kNamedProblems) + " more";
+    }
+    throw Error(Status::tensor_mismatch,
+                label_ + ": expected exactly the configuration's tensors, finite, got " + got);
+  }
 
   // What the tensors decide: biases around a stack, and whether Large's maps are fused.
   void ConfigFromTensors(Remarks* remarks) {

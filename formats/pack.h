@@ -31,7 +31,7 @@ struct PackOptions {
 using Remarks = std::vector<std::string>;
 
 // Packs `source` (see FindSource) into `path`, tensor by tensor: memory is bounded by the largest.
-// Every missing, unused, mis-shaped or non-finite tensor is named in one Error.
+// Every missing, unused or mis-shaped tensor is named in one Error, and so is every non-finite one.
 Remarks PackModel(const std::string& source, const std::string& path, const PackOptions& options);
 
 // The smallest type that holds every weight of `source` as it is: bf16 for a checkpoint of bf16

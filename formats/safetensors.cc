@@ -80,7 +80,7 @@ struct Safetensors::Impl {
 
 Safetensors::Safetensors(const std::string& path) : impl_(std::make_unique<Impl>()) {
   impl_->path = path;
-  impl_->fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  impl_->fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (impl_->fd < 0) {
     throw Error(errno == ENOENT ? Status::not_found : Status::io_error,
                 path + ": expected a safetensors file, got " + strerror(errno));

@@ -9,8 +9,8 @@
 namespace xst {
 namespace {
 
-// Up to this many parameters a step takes microseconds and may as well be in double: the result is
-// then as close to exact as the float32 state of a snapshot allows.
+// Up to this many parameters, and values of state, a step takes microseconds and may as well be in
+// double: the result is then as close to exact as the float32 state of a snapshot allows.
 constexpr uint64_t kWideParameters = uint64_t{1} << 17;
 
 Status CheckDevice(const Options& options, Fault* fault) {
@@ -107,9 +107,10 @@ void ChooseKernels(const Options& options, ModelCore* core) {
     return;
   }
   const std::string isa = options.isa.empty() ? AvailableIsas().front() : options.isa;
-  const bool wide = options.arithmetic == Arithmetic::automatic
-                        ? core->info.parameters <= kWideParameters
-                        : options.arithmetic == Arithmetic::wide;
+  const bool wide =
+      options.arithmetic == Arithmetic::automatic
+          ? core->info.parameters <= kWideParameters && core->plan.state_values <= kWideParameters
+          : options.arithmetic == Arithmetic::wide;
   if (wide) {
     core->wide = kernels::FindCpuKernels<double>(isa.c_str());
   } else {
@@ -133,8 +134,8 @@ Status OpenCore(Memory file, const std::string& name, const Options& options,
       return fault->Set(why.status, "%s: %s", name.c_str(), why.message);
     }
     core->info.parameters = CountParameters(core->directory);
-    ChooseKernels(options, core.get());
     core->plan = BuildPlan(core->directory);
+    ChooseKernels(options, core.get());
     FillInfo(core.get());
     *out = std::move(core);
     return Status::ok;

@@ -9,13 +9,13 @@ namespace xst {
 using kernels::Slot;
 
 PlanBuilder::PlanBuilder(const formats::Directory& directory, uint32_t activations)
-    : directory_(directory), next_temp_(activations), frame_end_(activations) {}
+    : next_temp_(activations), frame_end_(activations) {
+  for (const formats::StoredTensor& t : directory.tensors) tensors_[t.spec.name] = &t;
+}
 
 const formats::StoredTensor* PlanBuilder::Find(const std::string& name) const {
-  const auto& t = directory_.tensors;
-  const auto it =
-      std::find_if(t.begin(), t.end(), [&](const auto& s) { return s.spec.name == name; });
-  return it == t.end() ? nullptr : &*it;
+  const auto found = tensors_.find(name);
+  return found == tensors_.end() ? nullptr : found->second;
 }
 
 kernels::Matrix PlanBuilder::Weight(const std::string& name) const {

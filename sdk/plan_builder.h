@@ -2,6 +2,8 @@
 #pragma once
 
 #include <string>
+#include <string_view>
+#include <unordered_map>
 
 #include "sdk/plan.h"
 
@@ -38,7 +40,7 @@ class PlanBuilder {
  private:
   const formats::StoredTensor* Find(const std::string& name) const;
 
-  const formats::Directory& directory_;
+  std::unordered_map<std::string_view, const formats::StoredTensor*> tensors_;
   uint32_t next_state_ = 0, next_temp_, frame_end_;
 };
 

@@ -12,6 +12,7 @@ namespace xst {
 namespace {
 
 constexpr uint32_t kDefaultSteps = 16, kFewSteps = 2;
+constexpr uint64_t kMaxProbeValues = uint64_t{1} << 27;  // 512 MiB of a directory's 1 GiB
 constexpr uint64_t kManyParameters = uint64_t{1} << 26;  // from here on a step takes a while
 // Another instruction set rounds elsewhere; its error stays well inside these multiples of ours.
 constexpr double kCpuMargin = 16, kCudaMargin = 32, kFloor = 2e-6;
@@ -113,9 +114,18 @@ class Prover : public formats::ProbeMaker {
       : source_(source), path_(path), options_(options), input_(input) {}
 
   void Begin(const formats::ModelConfig& config, formats::Probe* probe) override {
-    if (input_) return TakeInput(config, *input_, probe);
-    probe->steps = Parameters(config) < kManyParameters ? kDefaultSteps : kFewSteps;
-    probe->input = RandomInput(config, probe->steps);
+    if (input_) {
+      TakeInput(config, *input_, probe);
+    } else {
+      probe->steps = Parameters(config) < kManyParameters ? kDefaultSteps : kFewSteps;
+      probe->input = RandomInput(config, probe->steps);
+    }
+    const uint64_t row = formats::InputWidth(config) + 2ull * formats::OutputWidth(config);
+    if (probe->steps * row > kMaxProbeValues) {
+      throw Error(Status::invalid_argument,
+                  "probe: expected at most " + std::to_string(kMaxProbeValues / row) +
+                      " steps of this model, got " + std::to_string(probe->steps));
+    }
   }
 
   void Finish(const std::string& model, formats::Probe* probe) override {

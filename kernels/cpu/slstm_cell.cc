@@ -64,15 +64,24 @@ HWY_INLINE void Cell(const SlstmCell& o, Real* frame, size_t channel, const Real
     Real* m = frame + o.m + channel;
     const V n_old = lanes.Load(n);
     const V lfm = hn::Add(lanes.Load(m), LogSigmoid(AtMost(f, Splat(o.forget_cap))));
-    const V m_new = Rounded(hn::IfThenElse(hn::Eq(n_old, hn::Zero(D())), i, AtLeast(i, lfm)));
+    const V m_new = hn::IfThenElse(hn::Eq(n_old, hn::Zero(D())), i, AtLeast(i, lfm));
     const V input = AtMost(Exp(hn::Sub(i, m_new)), one);
     const V forget = AtMost(Exp(hn::Sub(lfm, m_new)), one);
     const V c_new = hn::MulAdd(forget, lanes.Load(c), hn::Mul(input, z));
     const V n_new = hn::MulAdd(forget, n_old, input);
+    out = hn::Div(hn::Mul(out_gate, c_new), n_new);
+#ifdef XST_WIDE
+    // The m of a snapshot is float; c and n follow it.
+    const V m_kept = Rounded(m_new);
+    const V rescale = Exp(hn::Sub(m_new, m_kept));
+    lanes.Store(hn::Mul(c_new, rescale), c);
+    lanes.Store(hn::Mul(n_new, rescale), n);
+    lanes.Store(m_kept, m);
+#else
     lanes.Store(c_new, c);
     lanes.Store(n_new, n);
     lanes.Store(m_new, m);
-    out = hn::Div(hn::Mul(out_gate, c_new), n_new);
+#endif
   }
   lanes.Store(out, frame + o.out + channel);
 }

@@ -112,6 +112,12 @@ TEST(HubConfig, DefaultsNamesAndUnknownFields) {
   EXPECT_EQ(none.vocab_size, 50304u);
   EXPECT_EQ(none.ffn, 10944u);
   EXPECT_EQ(Hub(R"({"embedding_dim": 512, "num_blocks": 3})").embedding_dim, 512u);
+  const LargeConfig nulls = Hub(
+      R"({"hidden_size": 64, "embedding_dim": null, "num_blocks": null, "step_kernel": null,
+          "inference_state_dtype": null, "output_logit_soft_cap": null})");
+  EXPECT_EQ(nulls.embedding_dim, 64u);
+  EXPECT_EQ(nulls.num_blocks, 32u);
+  EXPECT_EQ(nulls.logit_cap, 0);
 }
 
 TEST(HubConfig, ContradictionsAndHostileTextAreRefused) {
