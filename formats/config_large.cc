@@ -11,16 +11,20 @@ using Type = MapReader::Type;
 constexpr std::initializer_list<const char*> kFloats = {"bfloat16", "float16", "float32",
                                                         "float64"};
 
-// A width that the configuration gives as a factor, truncated as Python's int() does.
-uint32_t Width(MapReader& map, const char* key, double factor, uint32_t embedding_dim) {
-  map.Number(key, &factor);
-  const double width = std::trunc(factor * embedding_dim);
+// `width`, which the factor under `key` gave.
+uint32_t CheckedWidth(MapReader& map, const char* key, double factor, double width) {
   if (!(width >= 1 && width <= kMaxDim)) {
     map.Fail(map.Has(key) ? *map.Take(key) : map.place(), key,
              "a factor that gives a width from 1 to " + std::to_string(kMaxDim),
              std::to_string(factor));
   }
   return static_cast<uint32_t>(width);
+}
+
+// A width that the configuration gives as a factor, truncated as Python's int() does.
+uint32_t Width(MapReader& map, const char* key, double factor, uint32_t embedding_dim) {
+  map.Number(key, &factor);
+  return CheckedWidth(map, key, factor, std::trunc(factor * embedding_dim));
 }
 
 // A soft cap; null, kept as 0, switches it off.
@@ -103,12 +107,7 @@ uint32_t ReadRoundedUpWidth(MapReader& map, const char* key, double factor, uint
   map.Number(key, &factor);
   const double m = multiple;
   const double width = std::trunc(FloorDivide(factor * embedding_dim + m - 1, m) * m);
-  if (!(width >= 1 && width <= kMaxDim)) {
-    map.Fail(map.Has(key) ? *map.Take(key) : map.place(), key,
-             "a factor that gives a width from 1 to " + std::to_string(kMaxDim),
-             std::to_string(factor));
-  }
-  return static_cast<uint32_t>(width);
+  return CheckedWidth(map, key, factor, width);
 }
 
 void ReadLarge(MapReader& map, bool hub, ModelConfig* out) {

@@ -117,8 +117,6 @@ const Safetensors::Entry* Safetensors::find(const std::string& name) const {
   return found == impl_->index.end() ? nullptr : &impl_->entries[found->second];
 }
 
-const std::string& Safetensors::path() const { return impl_->path; }
-
 std::vector<float> Safetensors::read(const Entry& entry) const {
   const uint64_t size = SafetensorsElementSize(entry.dtype);
   std::vector<float> values(size ? entry.length / size : 0);

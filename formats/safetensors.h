@@ -29,7 +29,6 @@ class Safetensors {
   // All elements as f32. Error{tensor_mismatch} for a type that is none of the four.
   std::vector<float> read(const Entry& entry) const;
   void read(const Entry& entry, float* to) const;
-  const std::string& path() const;
 
  private:
   struct Impl;

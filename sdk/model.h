@@ -20,7 +20,8 @@ enum class Arithmetic : uint8_t { automatic, single, wide };
 struct Options {
   Device device;
   std::string isa;  // "scalar", "avx2", "avx512", "neon"; empty: the best this CPU has
-  // What small sums are made in; automatic: double up to 65,536 parameters, where it costs nothing.
+  // What activations and sums are made in; automatic: double up to 131,072 parameters and as many
+  // values of state, where it costs next to nothing. State is float between steps either way.
   Arithmetic arithmetic = Arithmetic::automatic;
   bool check_full = false;  // verify every weight of a file that is only mapped (>= 64 MiB)
 };

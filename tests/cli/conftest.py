@@ -24,6 +24,19 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def packed(tmp_path_factory):
+    """packed(case) → the model file of a conformance case, packed once."""
+    folder, made = tmp_path_factory.mktemp("packed"), {}
+
+    def pack(case):
+        if case not in made:
+            made[case] = folder / f"{case.parent.name}-{case.name}.xst"
+            good("pack", case, "-o", made[case])
+        return made[case]
+    return pack
+
+
+@pytest.fixture(scope="session")
 def inputs():
     return {"bare": np.load(VECTORS / "block_stack/mlstm_defaults/input.npy"),
             "wrapped": np.load(VECTORS / "stream/classifier/input.npy"),

@@ -13,18 +13,6 @@ WAYS = [("--isa", "scalar"), ("--isa", isas()[-1]), ("--device", "reference")]
 SMALL, SHORT = TIREX
 
 
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory):
-    folder, models = tmp_path_factory.mktemp("tirex"), {}
-
-    def pack(case):
-        if case not in models:
-            models[case] = folder / f"{case.name}.xst"
-            good("pack", case, "-o", models[case])
-        return models[case]
-    return pack
-
-
 @pytest.fixture
 def forecast(packed, tmp_path):
     """forecast(case, array, options…) → quantiles."""

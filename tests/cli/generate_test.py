@@ -32,18 +32,6 @@ def greedy_by_run(model, prompt, count, tmp_path, *options):
     return tokens[len(prompt):]
 
 
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory):
-    folder, models = tmp_path_factory.mktemp("generate"), {}
-
-    def pack(case):
-        if case not in models:
-            models[case] = folder / f"{case.name}.xst"
-            good("pack", case, "-o", models[case])
-        return models[case]
-    return pack
-
-
 @pytest.mark.parametrize("way", [("--isa", isas()[-1]), ("--isa", "scalar"), ("--device", "reference")],
                          ids=lambda way: way[1])
 @pytest.mark.parametrize("case", LMS, ids=case_id)
