@@ -36,6 +36,8 @@ const char* Describe(Status status) {
       return "the device is absent, or this build does not support it";
     case Status::no_instruction_set:
       return "the CPU or this build lacks the instruction set";
+    case Status::device_failed:
+      return "the device disappeared or reported an error";
   }
   return "an unknown status";
 }

@@ -29,6 +29,7 @@ enum class Status : int32_t {
   out_of_memory = 300,
   no_device = 301,           // the device is not there, or this build has no support for it
   no_instruction_set = 302,  // the CPU or this build lacks it
+  device_failed = 303,       // the device disappeared or reported an error; its streams are lost
 };
 
 // One sentence on what a status means; static storage.

@@ -23,6 +23,15 @@ struct Options {
   // What activations and sums are made in; automatic: double up to 131,072 parameters and as many
   // values of state, where it costs next to nothing. State is float between steps either way.
   Arithmetic arithmetic = Arithmetic::automatic;
+  // cuda: the kernel of a Session whose model fits the chip stays there between steps and polls; a
+  // step then takes less than half the time of a launch. It holds up to 16 multiprocessors, and
+  // leaves after 2 ms without a step, or after 200 ms to let others in; the next step brings it
+  // back.
+  bool resident = false;
+  // cuda, xLSTM Large with a Session: forward() rounds what lies between matrix products to bf16,
+  // which the tensor cores take; the logits are off by about 1e-2 of the largest. The state and
+  // every step stay float. Without cuBLASLt forward() returns no_device.
+  bool bf16_forward = false;
   bool check_full = false;  // verify every weight of a file that is only mapped (>= 64 MiB)
 };
 

@@ -14,14 +14,13 @@ namespace {
 constexpr uint64_t kWideParameters = uint64_t{1} << 17;
 
 Status CheckDevice(const Options& options, Fault* fault) {
-  const bool reference = options.device.kind == Device::Kind::reference;
-  if (reference && !options.isa.empty()) {
-    return fault->Set(Status::invalid_argument,
-                      "isa: expected none with device reference, got '%s'", options.isa.c_str());
+  if (options.device.kind != Device::Kind::cpu && !options.isa.empty()) {
+    return fault->Set(Status::invalid_argument, "isa: expected none with device %s, got '%s'",
+                      options.device.ToString().c_str(), options.isa.c_str());
   }
-  if (options.device.kind == Device::Kind::cuda || options.device.threads != 1) {
+  if (options.device.threads != 1) {
     return fault->Set(Status::no_device,
-                      "device: expected one this build has (cpu, reference), got '%s'",
+                      "device: expected one this build has (cpu, cuda:K, reference), got '%s'",
                       options.device.ToString().c_str());
   }
   const std::vector<std::string> have = AvailableIsas();
@@ -82,7 +81,7 @@ void FillInfo(ModelCore* core) {
     info.weight_bytes += (t.length + t.scale_length) / (gathered ? t.spec.rows : 1);
   }
   info.state_bytes = plan.state_values * sizeof(float);
-  info.session_bytes = uint64_t{plan.frame_size} * (core->single ? sizeof(float) : sizeof(double));
+  info.session_bytes = uint64_t{plan.frame_size - core->away()} * core->element_bytes();
   info.snapshot_bytes = formats::SnapshotBytes(plan.state_values);
   info.flops = plan.flops;
   info.file_bytes = core->file.bytes().size();
@@ -97,25 +96,38 @@ void FillInfo(ModelCore* core) {
   info.source = d.source;
   info.probe_steps = d.probe.steps;
   info.device = core->device.ToString();
-  info.arithmetic = core->single ? core->single->arithmetic : core->wide->arithmetic;
-  info.isa = core->single ? core->single->name : core->wide->name;
+  info.arithmetic = core->on_reference() ? "double" : core->wide ? "wide" : "single";
+  info.isa = core->device_model ? core->device_model->name()
+             : core->wide       ? core->wide_kernels->name
+                                : core->single_kernels->name;
 }
 
-void ChooseKernels(const Options& options, ModelCore* core) {
+// What computes the model: a device of its own, or a table of kernels.
+Status ChooseKernels(const Options& options, ModelCore* core, Fault* fault) {
   if (core->on_reference()) {
-    core->wide = &kernels::ReferenceKernels();
-    return;
+    core->wide = true;
+    core->wide_kernels = &kernels::ReferenceKernels();
+    return Status::ok;
   }
-  const std::string isa = options.isa.empty() ? AvailableIsas().front() : options.isa;
-  const bool wide =
+  core->wide =
       options.arithmetic == Arithmetic::automatic
           ? core->info.parameters <= kWideParameters && core->plan.state_values <= kWideParameters
           : options.arithmetic == Arithmetic::wide;
-  if (wide) {
-    core->wide = kernels::FindCpuKernels<double>(isa.c_str());
-  } else {
-    core->single = kernels::FindCpuKernels<float>(isa.c_str());
+  if (options.device.kind == Device::Kind::cuda) {
+    return OpenCudaModel({.plan = &core->plan,
+                          .index = options.device.index,
+                          .wide = core->wide,
+                          .resident = options.resident,
+                          .bf16_forward = options.bf16_forward},
+                         &core->device_model, fault);
   }
+  const std::string isa = options.isa.empty() ? AvailableIsas().front() : options.isa;
+  if (core->wide) {
+    core->wide_kernels = kernels::FindCpuKernels<double>(isa.c_str());
+  } else {
+    core->single_kernels = kernels::FindCpuKernels<float>(isa.c_str());
+  }
+  return Status::ok;
 }
 
 }  // namespace
@@ -135,7 +147,7 @@ Status OpenCore(Memory file, const std::string& name, const Options& options,
     }
     core->info.parameters = CountParameters(core->directory);
     core->plan = BuildPlan(core->directory);
-    ChooseKernels(options, core.get());
+    if (const Status s = ChooseKernels(options, core.get(), fault); s != Status::ok) return s;
     FillInfo(core.get());
     *out = std::move(core);
     return Status::ok;

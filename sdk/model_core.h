@@ -7,6 +7,7 @@
 
 #include "formats/model_file.h"
 #include "kernels/kernels.h"
+#include "sdk/device_backend.h"
 #include "sdk/memory.h"
 #include "sdk/model.h"
 #include "sdk/plan.h"
@@ -18,12 +19,18 @@ struct ModelCore {
   formats::Directory directory;  // points into `file`
   Plan plan;                     // points into `file`
   Device device;
-  // One of them: frames are of its type.
-  const kernels::Kernels<float>* single = nullptr;
-  const kernels::Kernels<double>* wide = nullptr;
+  bool wide = false;  // frames are of doubles
+  // On the CPU and the reference one of them, of that type.
+  const kernels::Kernels<float>* single_kernels = nullptr;
+  const kernels::Kernels<double>* wide_kernels = nullptr;
+  std::unique_ptr<DeviceModel> device_model;  // on a device with memory of its own
   ModelInfo info;
 
   bool on_reference() const { return device.kind == Device::Kind::reference; }
+  // Of a frame: elements that the sdk does not keep in its own memory, and bytes of one that it
+  // does.
+  uint32_t away() const { return device_model ? plan.ops_state_size : 0; }
+  size_t element_bytes() const { return wide ? sizeof(double) : sizeof(float); }
   uint32_t input_width() const {
     return plan.wrapper ? plan.wrapper->input_width() : plan.input_width;
   }

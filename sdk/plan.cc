@@ -93,6 +93,9 @@ Plan BuildPlan(const formats::Directory& directory) {
     state_size = b.state_end();
     if (!measured) continue;
     b.plan.state_size = state_size;
+    b.plan.ops_state_size = b.plan.tokens ? state_size : b.plan.held;
+    b.plan.ops_input =
+        b.plan.wrapper && !directory.config.stream->encoder ? b.plan.wrapper->x() : b.plan.input;
     b.plan.frame_size = b.frame_end() + kernels::kUnit;
     return std::move(b.plan);
   }

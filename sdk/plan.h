@@ -23,10 +23,14 @@ struct StateArray {
 struct Plan {
   std::vector<kernels::Op> ops;
   std::vector<StateArray> state;
-  uint64_t state_values = 0;  // in a snapshot
-  uint32_t state_size = 0;    // the frame's first elements are the state
-  uint32_t frame_size = 0;    // elements, with 16 behind the last array for vector loads
+  uint64_t state_values = 0;    // in a snapshot
+  uint32_t state_size = 0;      // the frame's first elements are the state
+  uint32_t ops_state_size = 0;  // of which the first belong to the ops; held inputs and prediction
+                                // rings lie behind them
+  uint32_t frame_size = 0;      // elements, with 16 behind the last array for vector loads
   kernels::Slot input = 0, output = 0;
+  kernels::Slot ops_input =
+      0;  // what the ops read: `input`, or the x that the wrapper copies it to
   uint32_t input_width = 0, output_width = 0;  // of the ops; a wrapped model's own widths differ
   bool tokens = false;
   kernels::Slot held = 0;          // last usable inputs, in a wrapped model their z; unless tokens

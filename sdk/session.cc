@@ -1,25 +1,37 @@
 #include "sdk/session.h"
 
+#include "sdk/device_steps.h"
 #include "sdk/session_core.h"
 
 namespace xst {
 
-// A stream's memory and the core that works in it.
+// A stream's memory, on the model's device and here, and the core that works in it.
 struct Session::Stream {
-  Stream(const ModelCore& model, Memory memory)
-      : frame(std::move(memory)), core(model, frame.bytes().data()) {}
+  Stream(const ModelCore& model, std::unique_ptr<DeviceStreams> on_device, Memory memory)
+      : device(std::move(on_device)),
+        frame(std::move(memory)),
+        core(model, frame.bytes().data(), device.get()) {}
+  Status Forward(std::span<const float> in, std::span<const int64_t> tokens, uint64_t steps,
+                 std::span<float> out) noexcept {
+    LaneSteps lane = {&core, 0, in, tokens, out};
+    return RunStepsOf(*device, core.model(), {&lane, 1}, steps);
+  }
+  std::unique_ptr<DeviceStreams> device;
   Memory frame;
   SessionCore core;
 };
 
 Session::Session(std::shared_ptr<const Model> model) : model_(std::move(model)) {
+  const ModelCore& core = model_->core();
+  std::unique_ptr<DeviceStreams> device;
   Memory frame;
   Fault fault;
-  if (Memory::Allocate(model_->info().session_bytes, &frame, &fault) != Status::ok) {
+  if (core.device_model && core.device_model->MakeStreams(1, &device, &fault) != Status::ok) {
     throw Error(fault);
   }
+  if (Memory::Allocate(core.info.session_bytes, &frame, &fault) != Status::ok) throw Error(fault);
   try {
-    stream_ = std::make_unique<Stream>(model_->core(), std::move(frame));
+    stream_ = std::make_unique<Stream>(core, std::move(device), std::move(frame));
   } catch (const std::bad_alloc&) {
     throw Error(Status::out_of_memory, "session: expected memory for a stream, got none");
   }
@@ -27,7 +39,11 @@ Session::Session(std::shared_ptr<const Model> model) : model_(std::move(model)) 
 
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
-Session& Session::operator=(Session&&) noexcept = default;
+Session& Session::operator=(Session&& other) noexcept {
+  stream_ = std::move(other.stream_);  // before the model that it works on
+  model_ = std::move(other.model_);
+  return *this;
+}
 
 Status Session::step(std::span<const float> in, std::span<float> out) noexcept {
   return stream_->core.Step(in, out);
@@ -43,6 +59,7 @@ Status Session::forward(std::span<const float> in, std::span<float> out) noexcep
   if (model_->info().tokens || steps * out_width != out.size() || steps * in_width != in.size()) {
     return Status::shape_mismatch;
   }
+  if (stream_->device) return stream_->Forward(in, {}, steps, out);
   Status status = Status::ok;
   for (size_t t = 0; t < steps; ++t) {
     const Status s =
@@ -62,6 +79,7 @@ Status Session::forward(std::span<const int64_t> tokens, std::span<float> out) n
   for (int64_t token : tokens) {
     if (token < 0 || token >= formats::VocabSize(info.config)) return Status::invalid_argument;
   }
+  if (stream_->device) return stream_->Forward({}, tokens, tokens.size(), out);
   for (size_t t = 0; t < tokens.size(); ++t) {
     const Status s = step(tokens[t], out.subspan(last_only ? 0 : t * width, width));
     if (s != Status::ok) return s;
@@ -75,7 +93,9 @@ void Session::reset() noexcept { stream_->core.Reset(); }
 
 std::vector<std::byte> Session::save() const {
   std::vector<std::byte> bytes(model_->info().snapshot_bytes);
-  stream_->core.Save(bytes);
+  if (const Status s = stream_->core.Save(bytes); s != Status::ok) {
+    throw Error(s, std::string("save: ") + Describe(s));
+  }
   return bytes;
 }
 
@@ -93,7 +113,9 @@ void Session::load(std::span<const std::byte> snapshot, const LoadOptions& optio
 
 Session Session::clone() const {
   Session copy(model_);
-  copy.stream_->core.CopyFrom(stream_->core);
+  if (const Status s = copy.stream_->core.CopyFrom(stream_->core); s != Status::ok) {
+    throw Error(s, std::string("clone: ") + Describe(s));
+  }
   return copy;
 }
 

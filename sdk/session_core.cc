@@ -1,6 +1,7 @@
 #include "sdk/session_core.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <new>
@@ -14,60 +15,113 @@ template <class T>
 const kernels::Kernels<T>& KernelsOf(const ModelCore& model);
 template <>
 const kernels::Kernels<float>& KernelsOf(const ModelCore& model) {
-  return *model.single;
+  return *model.single_kernels;
 }
 template <>
 const kernels::Kernels<double>& KernelsOf(const ModelCore& model) {
-  return *model.wide;
+  return *model.wide_kernels;
 }
 
-// Calls `f(row)` with the slot of every row of a state array, in snapshot order.
-template <class F>
-void ForEachRow(const StateArray& a, uint64_t steps, F&& f) {
-  const uint32_t first = a.ring ? static_cast<uint32_t>(steps % a.rows) : 0;
-  for (uint32_t i = 0; i < a.rows; ++i) f(a.slot + (first + i) % a.rows * a.stride);
+// IsUsable of all of them, in integers, which the compiler makes vectors of.
+bool AllUsable(std::span<const float> in) {
+  constexpr uint32_t kMagnitude = 0x7fffffff, kLargest = std::bit_cast<uint32_t>(kLargestInput);
+  uint32_t beyond = 0;
+  for (const float x : in) beyond |= kLargest - (std::bit_cast<uint32_t>(x) & kMagnitude);
+  return beyond >> 31 == 0;
+}
+
+// Takes the usable values over; true if others are held instead.
+template <class T>
+bool Hold(std::span<const float> in, T* held) {
+  if (AllUsable(in)) {
+    std::copy(in.begin(), in.end(), held);
+    return false;
+  }
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (IsUsable(in[i])) held[i] = static_cast<T>(in[i]);
+  }
+  return true;
 }
 
 }  // namespace
 
 template <class F>
 decltype(auto) SessionCore::WithFrame(F&& f) const {
-  if (model_.single) return f(reinterpret_cast<float*>(frame_));
+  if (!model_.wide) return f(reinterpret_cast<float*>(frame_));
   return f(reinterpret_cast<double*>(frame_));
 }
 
-SessionCore::SessionCore(const ModelCore& model, std::byte* frame) : model_(model), frame_(frame) {
-  std::memset(frame_, 0, model.info.session_bytes);
-  WithFrame([&](auto* f) { std::fill_n(f + model_.plan.input, model_.plan.input_width, 0); });
-  // The reference allocates in every step: there is nothing to warm.
-  if (!model_.on_reference() && RunOps() != Status::ok) throw std::bad_alloc();
-  Reset();
+template <class F>
+void SessionCore::ForEachValue(uint64_t steps, F&& f) const {
+  WithFrame([&]<class T>(T* frame) {
+    for (const StateArray& a : model_.plan.state) {
+      T* base = frame;
+      if (a.slot < model_.away()) {
+        base = static_cast<T*>(streams_->state_buffer());
+      } else if (a.slot == model_.plan.held && !model_.plan.tokens) {
+        base = Held(frame) - a.slot;
+      }
+      const uint32_t first = a.ring ? static_cast<uint32_t>(steps % a.rows) : 0;
+      for (uint32_t i = 0; i < a.rows; ++i) {
+        T* row = base + a.slot + (first + i) % a.rows * a.stride;
+        for (uint32_t j = 0; j < a.cols; ++j) f(row[j]);
+      }
+    }
+  });
 }
 
-void SessionCore::Reset() noexcept {
-  WithFrame([&](auto* f) { std::fill_n(f, model_.plan.state_size, 0); });
+SessionCore::SessionCore(const ModelCore& model, std::byte* frame, DeviceStreams* streams,
+                         uint32_t lane)
+    : model_(model),
+      frame_(frame - model.away() * model.element_bytes()),
+      streams_(streams),
+      lane_(lane) {
+  std::memset(frame, 0, model.info.session_bytes);
+  WithFrame([&](auto* f) { std::fill_n(f + model_.plan.input, model_.plan.input_width, 0); });
+  // The reference allocates in every step, and a device has warmed itself: there is nothing to
+  // warm.
+  if (!model_.on_reference() && !streams_ && RunOps() != Status::ok) throw std::bad_alloc();
+  if (const Status s = Reset(); s != Status::ok)
+    throw Error(s, std::string("stream: ") + Describe(s));
+}
+
+void SessionCore::ClearFrame() noexcept {
+  WithFrame([&](auto* f) {
+    std::fill(f + model_.away(), f + model_.plan.state_size, 0);
+    if (!model_.plan.tokens) std::fill_n(Held(f), model_.plan.input_width, 0);
+  });
+}
+
+Status SessionCore::Reset() noexcept {
+  ClearFrame();
   steps_ = 0;
   quality_ = 0;
+  return streams_ ? streams_->ResetState(lane_) : Status::ok;
+}
+
+template <class T>
+T* SessionCore::Held(T* frame) const {
+  const Plan& plan = model_.plan;
+  return streams_ && !plan.wrapper
+             ? static_cast<T*>(streams_->input()) + size_t{lane_} * plan.input_width
+             : frame + plan.held;
 }
 
 template <class T>
 bool SessionCore::TakeInput(std::span<const float> in, T* frame) noexcept {
   const Plan& plan = model_.plan;
   if (plan.wrapper) return plan.wrapper->Before(in.data(), frame);
-  bool replaced = false;
-  for (size_t i = 0; i < in.size(); ++i) {
-    T& held = frame[plan.held + i];
-    if (IsUsable(in[i])) {
-      held = static_cast<T>(in[i]);
-    } else {
-      replaced = true;
-    }
-    frame[plan.input + i] = held;
-  }
+  T* const held = Held(frame);
+  const bool replaced = Hold(in, held);
+  if (!streams_) std::copy_n(held, in.size(), frame + plan.input);
   return replaced;
 }
 
 Status SessionCore::RunOps() noexcept {
+  if (streams_) {
+    const Status s = streams_->Start(0);
+    return s == Status::ok ? streams_->Finish(0) : s;
+  }
   try {
     WithFrame([&]<class T>(T* f) {
       const kernels::Kernels<T>& table = KernelsOf<T>(model_);
@@ -79,67 +133,158 @@ Status SessionCore::RunOps() noexcept {
   }
 }
 
-void SessionCore::GiveOutput(std::span<float> out) noexcept {
+template <class T>
+void SessionCore::GiveOutput(const T* rows, T* frame, std::span<float> out) noexcept {
   const Plan& plan = model_.plan;
   quality_ = steps_ == 0 ? uint32_t{kReset} : 0;
-  WithFrame([&](auto* f) {
-    if (plan.wrapper) {
-      plan.wrapper->After(steps_, f, out.data());
-      if (steps_ < plan.wrapper->warmup()) quality_ |= kWarming;
-    } else {
-      std::transform(f + plan.output, f + plan.output + out.size(), out.data(),
-                     [](auto v) { return static_cast<float>(v); });
-    }
-  });
+  if (plan.wrapper) {
+    if (rows != frame + plan.output) std::copy_n(rows, plan.output_width, frame + plan.output);
+    plan.wrapper->After(steps_, frame, out.data());
+    if (steps_ < plan.wrapper->warmup()) quality_ |= kWarming;
+  } else {
+    std::transform(rows, rows + out.size(), out.data(), [](T v) { return static_cast<float>(v); });
+  }
   // A frame of doubles keeps what a snapshot would: a stream saved and loaded is the unbroken one.
-  if (!model_.single && !model_.on_reference()) {
-    WithFrame([&]<class T>(T* f) {
-      for (uint32_t i = 0; i < plan.state_size; ++i)
-        f[i] = static_cast<T>(static_cast<float>(f[i]));
-    });
+  if (model_.wide && !model_.on_reference()) {
+    for (uint32_t i = model_.away(); i < plan.state_size; ++i) {
+      frame[i] = static_cast<T>(static_cast<float>(frame[i]));
+    }
   }
   ++steps_;
 }
 
-Status SessionCore::Step(std::span<const float> in, std::span<float> out) noexcept {
-  if (model_.plan.tokens || in.size() != model_.input_width() ||
-      out.size() != model_.output_width()) {
-    return Status::shape_mismatch;
-  }
-  const kernels::FlushDenormals flush;
-  const bool replaced = WithFrame([&](auto* f) { return TakeInput(in, f); });
-  if (const Status s = RunOps(); s != Status::ok) return s;
-  GiveOutput(out);
-  if (!replaced) return Status::ok;
-  quality_ |= kHeld;
-  return Status::held;
+Status SessionCore::Begin(std::span<const float> in) noexcept {
+  const Plan& plan = model_.plan;
+  if (plan.tokens || in.size() != model_.input_width()) return Status::shape_mismatch;
+  const bool replaced = WithFrame([&]<class T>(T* f) {
+    const bool r = TakeInput(in, f);
+    if (streams_ && plan.wrapper) {
+      std::copy_n(f + plan.ops_input, plan.input_width,
+                  static_cast<T*>(streams_->input()) + size_t{lane_} * plan.input_width);
+    }
+    return r;
+  });
+  return replaced ? Status::held : Status::ok;
 }
 
-Status SessionCore::Step(int64_t token, std::span<float> out) noexcept {
-  if (!model_.plan.tokens || out.size() != model_.output_width()) return Status::shape_mismatch;
+Status SessionCore::Begin(int64_t token) noexcept {
+  if (!model_.plan.tokens) return Status::shape_mismatch;
   if (token < 0 || token >= formats::VocabSize(model_.info.config)) {
     return Status::invalid_argument;
   }
-  const kernels::FlushDenormals flush;
-  WithFrame([&]<class T>(T* f) { f[model_.plan.input] = static_cast<T>(token); });
-  if (const Status s = RunOps(); s != Status::ok) return s;
-  GiveOutput(out);
+  WithFrame([&]<class T>(T* f) {
+    f[model_.plan.input] = static_cast<T>(token);
+    if (streams_) static_cast<T*>(streams_->input())[lane_] = static_cast<T>(token);
+  });
   return Status::ok;
 }
+
+void SessionCore::End(Status begun, std::span<float> out) noexcept {
+  const Plan& plan = model_.plan;
+  WithFrame([&]<class T>(T* f) {
+    const T* rows =
+        streams_ ? static_cast<const T*>(streams_->output()) + size_t{lane_} * plan.output_width
+                 : f + plan.output;
+    GiveOutput(rows, f, out);
+  });
+  if (begun == Status::held) quality_ |= kHeld;
+}
+
+Status SessionCore::Step(std::span<const float> in, std::span<float> out) noexcept {
+  if (out.size() != model_.output_width()) return Status::shape_mismatch;
+  const kernels::FlushDenormals flush;
+  const Status begun = Begin(in);
+  if (begun != Status::ok && begun != Status::held) return begun;
+  if (const Status s = RunOps(); s != Status::ok) return s;
+  End(begun, out);
+  return begun;
+}
+
+Status SessionCore::Step(int64_t token, std::span<float> out) noexcept {
+  if (out.size() != model_.output_width()) return Status::shape_mismatch;
+  const kernels::FlushDenormals flush;
+  if (const Status s = Begin(token); s != Status::ok) return s;
+  if (const Status s = RunOps(); s != Status::ok) return s;
+  End(Status::ok, out);
+  return Status::ok;
+}
+
+template <class T>
+std::vector<T> SessionCore::HeldInputs() const {
+  if (model_.plan.tokens) return {};
+  const T* held = Held(reinterpret_cast<T*>(frame_));
+  return {held, held + model_.plan.input_width};
+}
+template std::vector<float> SessionCore::HeldInputs() const;
+template std::vector<double> SessionCore::HeldInputs() const;
+
+template <class T>
+Status SessionCore::BeginSteps(std::span<const float> in, std::vector<T>* held, T* to) {
+  const Plan& plan = model_.plan;
+  T* const f = reinterpret_cast<T*>(frame_);
+  const size_t width = model_.input_width();
+  const float* const first = in.data();
+  bool replaced = false;
+  // The wrapper holds its inputs in the frame, where EndSteps of earlier steps needs its own.
+  if (plan.wrapper) std::swap_ranges(held->begin(), held->end(), f + plan.held);
+  for (; !in.empty(); in = in.subspan(width), to += plan.input_width) {
+    if (plan.wrapper) {
+      replaced |= TakeInput(in.first(width), f);
+      std::copy_n(f + plan.ops_input, plan.input_width, to);
+    } else if (!Hold(in.first(width), to)) {
+      if (in.size() == width) std::copy_n(to, width, held->data());
+    } else {
+      // Of the row before, or of all that came before this piece.
+      const T* before = in.data() == first ? held->data() : to - plan.input_width;
+      for (size_t i = 0; i < width; ++i) {
+        if (!IsUsable(in[i])) to[i] = before[i];
+      }
+      std::copy_n(to, width, held->data());
+      replaced = true;
+    }
+  }
+  if (plan.wrapper) std::swap_ranges(held->begin(), held->end(), f + plan.held);
+  return replaced ? Status::held : Status::ok;
+}
+template Status SessionCore::BeginSteps(std::span<const float>, std::vector<float>*, float*);
+template Status SessionCore::BeginSteps(std::span<const float>, std::vector<double>*, double*);
+
+template <class T>
+void SessionCore::EndSteps(std::span<const float> in, Status begun, uint64_t steps, const T* from,
+                           std::span<float> out) {
+  const Plan& plan = model_.plan;
+  T* const f = reinterpret_cast<T*>(frame_);
+  const size_t width = model_.output_width();
+  steps_ += steps - out.size() / width;
+  for (; !out.empty(); out = out.subspan(width), from += plan.output_width) {
+    bool replaced = false;
+    if (!in.empty()) {
+      const auto row = in.first(model_.input_width());
+      in = in.subspan(row.size());
+      // Of a bare model only what is held in the end matters, unless something was.
+      const bool matters = plan.wrapper || begun == Status::held || in.empty();
+      replaced = matters && TakeInput(row, f);
+    }
+    GiveOutput(from, f, out.first(width));
+    if (replaced) quality_ |= kHeld;
+  }
+}
+template void SessionCore::EndSteps(std::span<const float>, Status, uint64_t, const float*,
+                                    std::span<float>);
+template void SessionCore::EndSteps(std::span<const float>, Status, uint64_t, const double*,
+                                    std::span<float>);
 
 Status SessionCore::Save(std::span<std::byte> out) const noexcept {
   const formats::Directory& d = model_.directory;
   if (out.size() != model_.info.snapshot_bytes) return Status::shape_mismatch;
+  if (streams_) {
+    if (const Status s = streams_->ReadState(lane_); s != Status::ok) return s;
+  }
   std::byte* to = formats::SnapshotValues(out).data();
-  WithFrame([&](auto* f) {
-    for (const StateArray& a : model_.plan.state) {
-      ForEachRow(a, steps_, [&](kernels::Slot row) {
-        for (uint32_t j = 0; j < a.cols; ++j, to += sizeof(float)) {
-          const auto value = static_cast<float>(f[row + j]);
-          std::memcpy(to, &value, sizeof value);
-        }
-      });
-    }
+  ForEachValue(steps_, [&](auto v) {
+    const auto value = static_cast<float>(v);
+    std::memcpy(to, &value, sizeof value);
+    to += sizeof value;
   });
   formats::SealSnapshot({d.arch_hash, d.source_hash, steps_, model_.plan.state_values}, out);
   return Status::ok;
@@ -163,27 +308,44 @@ Status SessionCore::Load(std::span<const std::byte> snapshot, const LoadOptions&
                         static_cast<double>(value), static_cast<unsigned long long>(i));
     }
   }
-  Reset();
-  steps_ = header.steps;
-  const std::byte* from = values.data();
-  WithFrame([&]<class T>(T* f) {
-    for (const StateArray& a : model_.plan.state) {
-      ForEachRow(a, steps_, [&](kernels::Slot row) {
-        for (uint32_t j = 0; j < a.cols; ++j, from += sizeof(float)) {
-          float value;
-          std::memcpy(&value, from, sizeof value);
-          f[row + j] = static_cast<T>(value);
-        }
-      });
+  if (streams_) {
+    void* buffer = streams_->state_buffer();
+    if (!buffer) {
+      return fault->Set(Status::out_of_memory, "snapshot: expected memory for a state, got none");
     }
+    std::memset(buffer, 0, model_.away() * model_.element_bytes());
+  }
+  ClearFrame();
+  steps_ = header.steps;
+  quality_ = 0;
+  const std::byte* from = values.data();
+  ForEachValue(steps_, [&]<class T>(T& v) {
+    float value;
+    std::memcpy(&value, from, sizeof value);
+    from += sizeof value;
+    v = static_cast<T>(value);
   });
-  return Status::ok;
+  if (!streams_) return Status::ok;
+  status = streams_->WriteState(lane_);
+  return status == Status::ok ? status : fault->Set(status, "snapshot: %s", Describe(status));
 }
 
-void SessionCore::CopyFrom(const SessionCore& other) noexcept {
-  std::memcpy(frame_, other.frame_, model_.info.session_bytes);
+Status SessionCore::CopyFrom(const SessionCore& other) noexcept {
+  const size_t away = model_.away() * model_.element_bytes();
+  std::memcpy(frame_ + away, other.frame_ + away, model_.info.session_bytes);
+  if (!model_.plan.tokens) {
+    WithFrame([&]<class T>(T* f) {
+      std::copy_n(other.Held(reinterpret_cast<T*>(other.frame_)), model_.plan.input_width, Held(f));
+    });
+  }
   steps_ = other.steps_;
   quality_ = other.quality_;
+  if (!streams_) return Status::ok;
+  if (const Status s = other.streams_->ReadState(other.lane_); s != Status::ok) return s;
+  void* buffer = streams_->state_buffer();
+  if (!buffer) return Status::out_of_memory;
+  if (streams_ != other.streams_) std::memcpy(buffer, other.streams_->state_buffer(), away);
+  return streams_->WriteState(lane_);
 }
 
 }  // namespace xst

@@ -9,8 +9,10 @@ namespace xst {
 class SessionCore {
  public:
   // `frame`: info.session_bytes, 64-byte aligned; `model` outlives this. Warms everything and
-  // resets.
-  SessionCore(const ModelCore& model, std::byte* frame);
+  // resets. Where the model is on a device of its own, `streams` (which outlives this) has the ops'
+  // state and runs them, and this is its lane `lane`.
+  SessionCore(const ModelCore& model, std::byte* frame, DeviceStreams* streams = nullptr,
+              uint32_t lane = 0);
 
   const ModelCore& model() const { return model_; }
   uint32_t quality() const { return quality_; }
@@ -18,24 +20,58 @@ class SessionCore {
 
   Status Step(std::span<const float> in, std::span<float> out) noexcept;
   Status Step(int64_t token, std::span<float> out) noexcept;
-  void Reset() noexcept;
+
+  // Step in three parts, so that several lanes may share the second: Begin takes the input (ok,
+  // held, or an error that changes nothing), the ops run, End gives the output.
+  Status Begin(std::span<const float> in) noexcept;
+  Status Begin(int64_t token) noexcept;
+  void End(Status begun, std::span<float> out) noexcept;
+
+  // The same for many steps on a device. BeginSteps leaves what the ops read of every step in `to`,
+  // [steps][plan.input_width]; EndSteps gives the outputs from what the ops wrote, `from`
+  // [steps][plan.output_width], or with fewer rows in `out` and `from` those of the last steps. The
+  // second may follow after the first of later steps. `in` is empty where tokens are read. `held`
+  // goes from BeginSteps to BeginSteps: HeldInputs() at first.
+  template <class T>
+  std::vector<T> HeldInputs() const;
+  template <class T>
+  Status BeginSteps(std::span<const float> in, std::vector<T>* held, T* to);
+  template <class T>
+  void EndSteps(std::span<const float> in, Status begun, uint64_t steps, const T* from,
+                std::span<float> out);
+
+  Status Reset() noexcept;
   Status Save(std::span<std::byte> out) const noexcept;
   Status Load(std::span<const std::byte> snapshot, const LoadOptions& options,
               Fault* fault) noexcept;
   // Takes over the state of a stream of the same model.
-  void CopyFrom(const SessionCore& other) noexcept;
+  Status CopyFrom(const SessionCore& other) noexcept;
 
  private:
-  // The frame as the device's element type.
+  // The frame as the model's element type; on a device its first ops_state_size elements are not
+  // there.
   template <class F>
   decltype(auto) WithFrame(F&& f) const;
+  // f(slot's element) for every value of a snapshot in order; on a device those of the ops lie in
+  // its state buffer.
+  template <class F>
+  void ForEachValue(uint64_t steps, F&& f) const;
+  // Where a bare model's last usable inputs are: on a device they are what the ops read last.
+  template <class T>
+  T* Held(T* frame) const;
   template <class T>
   bool TakeInput(std::span<const float> in, T* frame) noexcept;
   Status RunOps() noexcept;
-  void GiveOutput(std::span<float> out) noexcept;
+  // The part of the state that is here becomes zero.
+  void ClearFrame() noexcept;
+  // From `rows`, what the ops wrote.
+  template <class T>
+  void GiveOutput(const T* rows, T* frame, std::span<float> out) noexcept;
 
   const ModelCore& model_;
-  std::byte* frame_;
+  std::byte* frame_;  // where element 0 is, or would be
+  DeviceStreams* streams_;
+  uint32_t lane_;
   uint64_t steps_ = 0;
   uint32_t quality_ = 0;
 };

@@ -28,6 +28,7 @@ class Wrapper {
   uint32_t input_width() const { return static_cast<uint32_t>(config_.inputs.size()); }
   uint32_t output_width() const { return output_width_; }
   uint32_t warmup() const { return config_.warmup; }
+  kernels::Slot x() const { return slots_.x; }
 
   // Replaces missing values (IsUsable) and normalises: z = (x - mean) / std. True if anything was
   // replaced.

@@ -13,7 +13,7 @@
 
 #include "apps/xst/commands.h"
 #include "sdk/bench.h"
-#include "sdk/session.h"
+#include "sdk/lanes.h"
 
 namespace xst::cli {
 namespace {
@@ -28,7 +28,8 @@ constexpr double kMinLimitPasses = 5, kMaxLimitPasses = 200;
 struct BenchArgs {
   ModelArgs model;
   uint32_t streams = 1;
-  uint64_t steps = 0;  // 0: about kDefaultSeconds
+  uint32_t forward = 0;  // steps of a forward call; 0: a call is one step
+  uint64_t steps = 0;    // calls; 0: about kDefaultSeconds
   bool json = false;
 };
 
@@ -49,20 +50,31 @@ void PinThread() {
   sched_setaffinity(0, sizeof(set), &set);
 }
 
-// N streams, stepped one after the other: one call.
+// N streams and the inputs that their calls take, rows of a random array.
 class Workload {
  public:
-  Workload(const std::shared_ptr<const Model>& model, uint32_t streams)
-      : info_(model->info()), out_(info_.output_width) {
-    for (uint32_t i = 0; i < streams; ++i) sessions_.emplace_back(model);
+  Workload(const std::shared_ptr<const Model>& model, const BenchArgs& args)
+      : info_(model->info()),
+        rows_(uint64_t{args.streams} * std::max(args.forward, 1u)),
+        forward_(args.forward > 0),
+        mask_(args.streams, 1),
+        out_(rows_ * info_.output_width) {
+    if (args.streams == 1) {
+      session_.emplace(model);
+    } else {
+      lanes_.emplace(model, args.streams);
+      for (uint32_t i = 0; i < args.streams; ++i) {
+        if (!lanes_->attach()) throw Error(Status::device_failed, "lane: expected one, got none");
+      }
+    }
     std::mt19937 random(1);
     if (info_.tokens) {
       std::uniform_int_distribution<int64_t> id(0, formats::VocabSize(info_.config) - 1);
-      for (size_t i = 0; i < kInputs; ++i) tokens_.push_back(id(random));
+      for (size_t i = 0; i < kInputs + rows_; ++i) tokens_.push_back(id(random));
       return;
     }
     std::normal_distribution<float> normal;
-    for (size_t i = 0; i < kInputs * info_.input_width; ++i) {
+    for (size_t i = 0; i < (kInputs + rows_) * info_.input_width; ++i) {
       float value = normal(random);
       if (info_.config.stream) {  // raw units
         const auto& input = info_.config.stream->inputs[i % info_.input_width];
@@ -73,22 +85,33 @@ class Workload {
   }
 
   void Call() {
-    for (Session& session : sessions_) {
-      const Status status =
-          info_.tokens
-              ? session.step(tokens_[next_], out_)
-              : session.step(
-                    std::span(values_).subspan(next_ * info_.input_width, info_.input_width), out_);
-      if (status != Status::ok) {
-        throw Error(status, std::string("step: expected success, got: ") + Describe(status));
-      }
-      next_ = (next_ + 1) % kInputs;
+    const Status status = info_.tokens ? Call(std::span<const int64_t>(tokens_), 1)
+                                       : Call(std::span<const float>(values_), info_.input_width);
+    if (status != Status::ok) {
+      throw Error(status, std::string("step: expected success, got: ") + Describe(status));
     }
+    next_ = (next_ + 1) % kInputs;
   }
 
  private:
+  template <class T>
+  Status Call(std::span<const T> inputs, uint64_t width) {
+    const auto in = inputs.subspan(next_ * width, rows_ * width);
+    if (lanes_) return forward_ ? lanes_->forward(mask_, in, out_) : lanes_->step(mask_, in, out_);
+    if (forward_) return session_->forward(in, out_);
+    if constexpr (std::is_integral_v<T>) {
+      return session_->step(in[0], out_);
+    } else {
+      return session_->step(in, out_);
+    }
+  }
+
   const ModelInfo& info_;
-  std::vector<Session> sessions_;
+  const uint64_t rows_;  // of a call
+  const bool forward_;
+  std::optional<Session> session_;
+  std::optional<Lanes> lanes_;
+  std::vector<uint8_t> mask_;
   std::vector<float> values_, out_;
   std::vector<int64_t> tokens_;
   size_t next_ = 0;
@@ -105,7 +128,7 @@ double WarmUp(Workload& load) {
   return Seconds(Clock::now() - start) / static_cast<double>(calls);
 }
 
-Figures Measure(Workload& load, uint64_t calls, uint32_t streams) {
+Figures Measure(Workload& load, uint64_t calls, uint64_t steps_per_call) {
   std::vector<float> micros(calls);
   const auto start = Clock::now();
   auto before = start;
@@ -116,7 +139,8 @@ Figures Measure(Workload& load, uint64_t calls, uint32_t streams) {
     before = now;
   }
   Figures f;
-  f.steps_per_s = static_cast<double>(calls) * streams / Seconds(before - start);
+  f.steps_per_s =
+      static_cast<double>(calls) * static_cast<double>(steps_per_call) / Seconds(before - start);
   std::sort(micros.begin(), micros.end());
   const auto quantile = [&](double q) {
     const auto rank = static_cast<size_t>(std::ceil(q * static_cast<double>(calls)));
@@ -166,7 +190,7 @@ void PrintJson(const ModelInfo& info, const Figures& f, const std::optional<doub
 
 // What one stream on one thread cannot go below; nothing for other arrangements.
 std::optional<double> Limit(const Model& model, const BenchArgs& args, double call) {
-  if (args.streams != 1 || model.info().device != "cpu") return std::nullopt;
+  if (args.streams != 1 || args.forward > 0 || model.info().device != "cpu") return std::nullopt;
   const double passes = std::clamp(kDefaultSeconds / call, kMinLimitPasses, kMaxLimitPasses);
   const double micros = LimitMicros(model, static_cast<int>(passes));
   return std::isnan(micros) ? std::nullopt : std::optional(micros);
@@ -176,13 +200,13 @@ void Bench(const BenchArgs& args) {
   PinThread();
   const auto model = OpenModel(args.model);
   const ModelInfo& info = model->info();
-  Workload load(model, args.streams);
+  Workload load(model, args);
   const double call = WarmUp(load);
   const uint64_t calls =
       args.steps
           ? args.steps
           : std::clamp<uint64_t>(static_cast<uint64_t>(kDefaultSeconds / call), 20, 2'000'000);
-  const Figures figures = Measure(load, calls, args.streams);
+  const Figures figures = Measure(load, calls, uint64_t{args.streams} * std::max(args.forward, 1u));
   const std::optional<double> limit = Limit(*model, args, call);
   if (args.json) {
     PrintJson(info, figures, limit);
@@ -198,9 +222,16 @@ void AddBench(CLI::App* app) {
   CLI::App* command = app->add_subcommand(
       "bench", "Time the step on seeded random input, beside the limit memory sets");
   AddModelArgs(command, &args->model, true);
-  command->add_option("--streams", args->streams, "streams stepped one after the other in a call")
+  command->add_option("--streams", args->streams, "streams of a call")
       ->check(CLI::Range(1, 65536))
       ->type_name("N");
+  command->add_option("--forward", args->forward, "a call is T steps at once (default: one step)")
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("T");
+  command->add_flag("--bf16-forward", args->model.bf16_forward,
+                    "cuda, xLSTM Large, with --forward: bf16 between matrix products");
+  command->add_flag("--resident", args->model.resident,
+                    "cuda, one stream: its kernel stays on the device between steps");
   command->add_option("--steps", args->steps, "calls to time (default: as many as take 2 seconds)")
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 32))
       ->type_name("N");

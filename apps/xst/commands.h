@@ -21,7 +21,9 @@ struct UsageError : std::runtime_error {
 struct ModelArgs {
   std::string path;
   std::string device = "cpu";
-  std::string isa;  // empty: the best there is
+  std::string isa;        // empty: the best there is
+  bool resident = false;  // these two of some commands, on a CUDA device
+  bool bf16_forward = false;
 };
 
 // Adds the positional model, --device and, `with_isa`, --isa.

@@ -26,6 +26,8 @@ std::shared_ptr<const Model> OpenModel(const ModelArgs& args, bool check_full) {
     throw UsageError("--isa: expected a cpu device, got --device " + args.device);
   }
   options.isa = args.isa;
+  options.resident = args.resident;
+  options.bf16_forward = args.bf16_forward;
   options.check_full = check_full;
   return Model::open(args.path, options);
 }

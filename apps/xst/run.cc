@@ -7,7 +7,7 @@
 #include "apps/xst/commands.h"
 #include "apps/xst/state_file.h"
 #include "apps/xst/table.h"
-#include "sdk/session.h"
+#include "sdk/lanes.h"
 
 namespace xst::cli {
 namespace {
@@ -29,46 +29,81 @@ std::span<T> Row(std::vector<T>& array, uint64_t index, uint64_t width) {
   return {array.data() + index * width, width};
 }
 
-void StepColumn(Session& session, Sequence& in, uint64_t column, const ModelInfo& info,
-                std::vector<float>& out) {
-  for (uint64_t t = 0; t < in.steps; ++t) {
-    const uint64_t i = t * in.columns + column;
-    const auto y = Row(out, i, info.output_width);
-    Check(info.tokens ? session.step(in.tokens[i], y)
-                      : session.step(Row(in.values, i, info.input_width), y),
-          t, column);
-  }
-}
+// Some columns of the input as lanes: rows of [T][B][width] beside those of [lane][steps][width].
+class Columns {
+ public:
+  Columns(Sequence& in, const ModelInfo& info, uint64_t first, uint32_t count,
+          std::vector<float>& out)
+      : in_(in), info_(info), first_(first), count_(count), out_(out) {}
 
-// One column of [T][B][width] as [T][width].
-template <typename T>
-std::vector<T> Gather(std::vector<T>& array, const Sequence& in, uint64_t column, uint64_t width) {
-  std::vector<T> out;
-  out.reserve(in.steps * width);
-  for (uint64_t t = 0; t < in.steps; ++t) {
-    const auto row = Row(array, t * in.columns + column, width);
-    out.insert(out.end(), row.begin(), row.end());
-  }
-  return out;
-}
+  uint32_t count() const { return count_; }
+  uint64_t first() const { return first_; }
 
-void ForwardColumn(Session& session, Sequence& in, uint64_t column, const ModelInfo& info,
-                   std::vector<float>& out) {
-  if (in.steps == 0) return;
-  std::vector<float> y(in.steps * info.output_width);
-  Check(info.tokens
-            ? session.forward(std::span<const int64_t>(Gather(in.tokens, in, column, 1)), y)
-            : session.forward(
-                  std::span<const float>(Gather(in.values, in, column, info.input_width)), y),
-        0, column);
-  for (uint64_t t = 0; t < in.steps; ++t) {
-    const auto row = Row(y, t, info.output_width);
-    std::copy(row.begin(), row.end(), Row(out, t * in.columns + column, info.output_width).begin());
+  // Steps [t, t + steps) through `lanes`.
+  void Run(Lanes& lanes, uint64_t t, uint64_t steps, bool forward) {
+    mask_.assign(lanes.capacity(), 0);
+    std::fill_n(mask_.begin(), count_, uint8_t{1});
+    y_.resize(lanes.capacity() * steps * info_.output_width);
+    Status status;
+    if (info_.tokens) {
+      Gather(in_.tokens, t, steps, 1, lanes.capacity(), &tokens_);
+      const std::span<const int64_t> x(tokens_);
+      status = forward ? lanes.forward(mask_, x, y_) : lanes.step(mask_, x, y_);
+    } else {
+      Gather(in_.values, t, steps, info_.input_width, lanes.capacity(), &values_);
+      const std::span<const float> x(values_);
+      status = forward ? lanes.forward(mask_, x, y_) : lanes.step(mask_, x, y_);
+    }
+    Check(status, t, first_);
+    for (uint64_t i = 0; i < steps * count_; ++i) {
+      const auto row = Row(y_, i, info_.output_width);
+      std::copy(row.begin(), row.end(), Row(out_, Index(t, steps, i), info_.output_width).begin());
+    }
+  }
+
+ private:
+  // Of row i of [lane][steps] in [T][B].
+  uint64_t Index(uint64_t t, uint64_t steps, uint64_t i) const {
+    return (t + i % steps) * in_.columns + first_ + i / steps;
+  }
+  template <typename T>
+  void Gather(std::vector<T>& array, uint64_t t, uint64_t steps, uint64_t width, uint32_t lanes,
+              std::vector<T>* to) {
+    to->assign(lanes * steps * width, T(0));
+    for (uint64_t i = 0; i < steps * count_; ++i) {
+      const auto row = Row(array, Index(t, steps, i), width);
+      std::copy(row.begin(), row.end(), to->begin() + static_cast<ptrdiff_t>(i * width));
+    }
+  }
+
+  Sequence& in_;
+  const ModelInfo& info_;
+  const uint64_t first_;
+  const uint32_t count_;
+  std::vector<float>& out_;
+  std::vector<uint8_t> mask_;
+  std::vector<float> values_, y_;
+  std::vector<int64_t> tokens_;
+};
+
+using States = std::vector<std::vector<std::byte>>;
+
+void Load(Lanes& lanes, const Columns& columns, const States& states, const std::string& file) {
+  for (uint32_t lane = 0; lane < columns.count(); ++lane) {
+    if (!lanes.attach()) throw Error(Status::device_failed, "lane: expected a free one, got none");
+    if (states.empty()) continue;
+    Fault fault;
+    if (lanes.load(lane, states[columns.first() + lane], {}, &fault) != Status::ok) {
+      throw Error(fault.status, file + ", column " + std::to_string(columns.first() + lane) + ": " +
+                                    fault.message);
+    }
   }
 }
 
 // Streams of one run: an array of no steps can claim any number.
 constexpr uint64_t kMaxColumns = 1 << 20;
+// Of them at once.
+constexpr uint32_t kLanes = 256;
 
 void Run(const RunArgs& args) {
   if (!args.state_out.empty() && args.output == args.state_out) {
@@ -96,25 +131,28 @@ void Run(const RunArgs& args) {
                                             std::to_string(kMaxColumns) + " columns, got " +
                                             std::to_string(in.columns));
   }
-  std::vector<std::vector<std::byte>> states;
+  States states, final_states;
   if (!args.state_in.empty()) {
     states = ReadStates(args.state_in, in.columns, info.snapshot_bytes);
   }
 
   std::vector<float> out(in.steps * in.columns * info.output_width);
-  std::vector<std::vector<std::byte>> final_states;
-  Session session(model);
-  for (uint64_t column = 0; column < in.columns; ++column) {
-    session.reset();
-    if (!states.empty()) {
-      Fault fault;
-      if (session.load(states[column], {}, &fault) != Status::ok) {
-        throw Error(fault.status,
-                    args.state_in + ", column " + std::to_string(column) + ": " + fault.message);
-      }
+  const bool forward = args.mode == "forward";
+  const auto capacity = static_cast<uint32_t>(std::min<uint64_t>(in.columns, kLanes));
+  for (uint64_t first = 0; first < in.columns; first += capacity) {
+    Lanes lanes(model, capacity);
+    Columns columns(in, info, first,
+                    static_cast<uint32_t>(std::min<uint64_t>(in.columns - first, capacity)), out);
+    Load(lanes, columns, states, args.state_in);
+    if (forward && in.steps > 0) {
+      columns.Run(lanes, 0, in.steps, true);
+    } else {
+      for (uint64_t t = 0; t < in.steps; ++t) columns.Run(lanes, t, 1, false);
     }
-    (args.mode == "step" ? StepColumn : ForwardColumn)(session, in, column, info, out);
-    if (!args.state_out.empty()) final_states.push_back(session.save());
+    if (args.state_out.empty()) continue;
+    for (uint32_t lane = 0; lane < columns.count(); ++lane) {
+      final_states.push_back(lanes.save(lane));
+    }
   }
 
   // The states are written in full before the output appears, and appear after it.

@@ -2,11 +2,13 @@
 
 import platform
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
 
-from xst_tool import good, isas, xst
+from xst_tool import BIN, good, isas, xst
 
 OPTIONS = {
     "pack": ["-o", "--config", "--dtype", "--probe", "--verbose"],
@@ -17,7 +19,8 @@ OPTIONS = {
     "forecast": ["--input", "--output", "--horizon", "--rollout", "--device", "--isa"],
     "generate": ["--prompt", "--max-tokens", "--temperature", "--top-k", "--top-p", "--seed", "--stop", "--device",
                  "--isa"],
-    "bench": ["--device", "--isa", "--streams", "--steps", "--json"],
+    "bench": ["--device", "--isa", "--streams", "--steps", "--forward", "--resident", "--bf16-forward",
+              "--json"],
     "replay": ["--to", "--rate", "--fast"],
     "watch": ["--seconds"],
 }
@@ -88,6 +91,17 @@ def test_missing_device_lists_what_there_is(models, refused, tmp_path):
     for args in (["verify", models["bare"]],
                  ["run", models["bare"], "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy"]):
         refused(*args, "--device", "cuda:99", names=["cuda", "cpu", "reference"])
+
+
+def test_without_the_cuda_backend_everything_else_works(models, tmp_path):
+    alone = tmp_path / "xst"
+    shutil.copy(BIN / "xst", alone)
+    here = subprocess.run([alone, "verify", models["bare"]], capture_output=True)
+    assert here.returncode == 0, here.stderr
+    there = subprocess.run([alone, "verify", models["bare"], "--device", "cuda:0"], capture_output=True)
+    assert there.returncode == 1
+    assert b"expected one this build has (cpu, reference)" in there.stderr
+    assert b"no CUDA backend" in there.stderr and b"libxst_cuda.so.0" in there.stderr
 
 
 def test_errors_go_to_standard_error_only():

@@ -107,13 +107,29 @@ std::string PackedCase(const std::string& name) {
 }
 
 std::shared_ptr<const Model> OpenCase(const std::string& name, const std::string& isa,
-                                      const std::string& device, Arithmetic arithmetic) {
+                                      const std::string& device, Arithmetic arithmetic,
+                                      bool resident) {
   Options options;
+  options.resident = resident;
   options.isa = isa;
   options.arithmetic = arithmetic;
   Fault fault;
   if (Device::Parse(device, &options.device, &fault) != Status::ok) throw Error(fault);
   return Model::open(PackedCase(name), options);
+}
+
+bool HasCuda(std::string* why) {
+  static const std::string reason = [] {
+    try {
+      OpenCase("block_stack/kernel_one", "", "cuda:0");
+    } catch (const Error& e) {
+      // A device that is there but does not work is not a reason to skip.
+      if (e.code() == Status::no_device) return std::string(e.what());
+    }
+    return std::string();
+  }();
+  *why = reason;
+  return reason.empty();
 }
 
 std::shared_ptr<const Model> OpenSmall(const std::string& config_yaml,

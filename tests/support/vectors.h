@@ -37,7 +37,11 @@ Case LoadCase(const std::string& name);
 std::string PackedCase(const std::string& name);
 std::shared_ptr<const Model> OpenCase(const std::string& name, const std::string& isa = "",
                                       const std::string& device = "cpu",
-                                      Arithmetic arithmetic = Arithmetic::automatic);
+                                      Arithmetic arithmetic = Arithmetic::automatic,
+                                      bool resident = false);
+
+// Whether this build has the CUDA backend and this machine a device for it; if not, why.
+bool HasCuda(std::string* why);
 
 // Packs `weights` [name -> values] with `config_yaml` and opens the model on `device`.
 std::shared_ptr<const Model> OpenSmall(const std::string& config_yaml,

@@ -384,6 +384,7 @@ TEST(Model, NamesWhatItHasWhenAskedForSomethingElse) {
   isa.isa = "sse9";
   EXPECT_EQ(code_of(isa), Status::no_instruction_set);
   cuda.device.kind = Device::Kind::cuda;
+  cuda.device.index = 4096;
   EXPECT_EQ(code_of(cuda), Status::no_device);
   team.device.threads = 3;
   EXPECT_EQ(code_of(team), Status::no_device);

@@ -1,0 +1,268 @@
+#include "sdk/lanes.h"
+
+#include <algorithm>
+#include <new>
+
+#include "sdk/device_steps.h"
+
+namespace xst {
+
+struct Lanes::Streams {
+  std::shared_ptr<const Model> model;
+  std::unique_ptr<DeviceStreams> device;  // null on the CPU
+  Memory frames;
+  std::vector<SessionCore> lanes;
+  std::vector<uint8_t> attached;
+  std::vector<Status> begun;  // of the step under way
+
+  const ModelCore& core() const { return model->core(); }
+  uint32_t capacity() const { return static_cast<uint32_t>(lanes.size()); }
+
+  // f(lane) for the lanes of a mask, or those of `count` lanes; the first error ends it.
+  template <class F>
+  Status ForEach(std::span<const uint8_t> mask, const F& f) {
+    return ForEach(mask, 0, capacity(), f);
+  }
+  template <class F>
+  Status ForEach(std::span<const uint8_t> mask, uint32_t first, uint32_t count, const F& f) {
+    Status status = Status::ok;
+    for (uint32_t lane = first; lane < std::min(first + count, capacity()); ++lane) {
+      if (!mask[lane]) continue;
+      const Status s = f(lane);
+      if (s != Status::ok && s != Status::held) return s;
+      if (s == Status::held) status = s;
+    }
+    return status;
+  }
+  Status Check(std::span<const uint8_t> mask) {
+    if (mask.size() != lanes.size()) return Status::shape_mismatch;
+    return ForEach(mask, [&](uint32_t lane) {
+      return attached[lane] ? Status::ok : Status::invalid_argument;
+    });
+  }
+  Status CheckTokens(std::span<const uint8_t> mask, std::span<const int64_t> tokens,
+                     uint64_t steps) {
+    const int64_t vocabulary = formats::VocabSize(model->info().config);
+    return ForEach(mask, [&](uint32_t lane) {
+      const auto row = tokens.subspan(lane * steps, steps);
+      const bool good = std::all_of(
+          row.begin(), row.end(), [&](int64_t token) { return token >= 0 && token < vocabulary; });
+      return good ? Status::ok : Status::invalid_argument;
+    });
+  }
+  void Activate(std::span<const uint8_t> mask) {
+    std::copy(mask.begin(), mask.end(), device->active());
+  }
+
+  // One step of checked lanes; `row` gives a lane's input.
+  template <class Row>
+  Status Step(std::span<const uint8_t> mask, std::span<float> out, const Row& row) {
+    const uint32_t width = core().output_width();
+    if (!device) {
+      return ForEach(mask, [&](uint32_t lane) {
+        return lanes[lane].Step(row(lane), out.subspan(lane * size_t{width}, width));
+      });
+    }
+    const kernels::FlushDenormals flush;
+    Activate(mask);
+    const uint32_t size = device->group_lanes(), groups = (capacity() + size - 1) / size;
+    Status status = Status::ok;
+    for (uint32_t group = 0; group < groups; ++group) {
+      ForEach(mask, group * size, size, [&](uint32_t lane) {
+        begun[lane] = lanes[lane].Begin(row(lane));
+        if (begun[lane] == Status::held) status = Status::held;
+        return begun[lane];
+      });
+      if (const Status s = device->Start(group); s != Status::ok) return s;
+    }
+    for (uint32_t group = 0; group < groups; ++group) {
+      if (const Status s = device->Finish(group); s != Status::ok) return s;
+      ForEach(mask, group * size, size, [&](uint32_t lane) {
+        lanes[lane].End(begun[lane], out.subspan(lane * size_t{width}, width));
+        return Status::ok;
+      });
+    }
+    return status;
+  }
+
+  // `steps` steps of checked lanes on the device.
+  Status Forward(std::span<const uint8_t> mask, std::span<const float> in,
+                 std::span<const int64_t> tokens, uint64_t steps, std::span<float> out) {
+    const size_t in_width = tokens.empty() ? core().input_width() * steps : 0;
+    const size_t out_width = core().output_width() * steps;
+    try {
+      std::vector<LaneSteps> active;
+      for (uint32_t i = 0; i < capacity(); ++i) {
+        if (!mask[i]) continue;
+        active.push_back({&lanes[i], i, in.subspan(i * in_width, in_width),
+                          tokens.empty() ? tokens : tokens.subspan(i * steps, steps),
+                          out.subspan(i * out_width, out_width)});
+      }
+      Activate(mask);
+      return RunStepsOf(*device, core(), active, steps);
+    } catch (const std::bad_alloc&) {
+      return Status::out_of_memory;
+    }
+  }
+};
+
+Lanes::Lanes(std::shared_ptr<const Model> model, uint32_t capacity) {
+  if (capacity == 0) throw Error(Status::invalid_argument, "lanes: expected at least 1, got 0");
+  const ModelCore& core = model->core();
+  Fault fault;
+  try {
+    streams_ = std::make_unique<Streams>();
+    streams_->model = std::move(model);
+    if (core.device_model &&
+        core.device_model->MakeStreams(capacity, &streams_->device, &fault) != Status::ok) {
+      throw Error(fault);
+    }
+    // Frames begin on whole 64-byte lines.
+    const size_t bytes = (core.info.session_bytes + 63) / 64 * 64;
+    if (Memory::Allocate(bytes * capacity, &streams_->frames, &fault) != Status::ok) {
+      throw Error(fault);
+    }
+    streams_->lanes.reserve(capacity);
+    for (uint32_t lane = 0; lane < capacity; ++lane) {
+      streams_->lanes.emplace_back(core, streams_->frames.bytes().data() + lane * bytes,
+                                   streams_->device.get(), lane);
+    }
+    streams_->attached.resize(capacity);
+    streams_->begun.resize(capacity);
+  } catch (const std::bad_alloc&) {
+    throw Error(Status::out_of_memory,
+                "lanes: expected memory for " + std::to_string(capacity) + " streams, got none");
+  }
+}
+
+Lanes::~Lanes() = default;
+Lanes::Lanes(Lanes&&) noexcept = default;
+Lanes& Lanes::operator=(Lanes&&) noexcept = default;
+
+uint32_t Lanes::capacity() const noexcept { return streams_->capacity(); }
+
+uint32_t Lanes::attached() const noexcept {
+  return static_cast<uint32_t>(
+      std::count(streams_->attached.begin(), streams_->attached.end(), uint8_t{1}));
+}
+
+std::optional<uint32_t> Lanes::attach() noexcept {
+  auto& attached = streams_->attached;
+  const auto free = std::find(attached.begin(), attached.end(), uint8_t{0});
+  if (free == attached.end()) return std::nullopt;
+  const auto lane = static_cast<uint32_t>(free - attached.begin());
+  if (streams_->lanes[lane].Reset() != Status::ok) return std::nullopt;
+  *free = 1;
+  return lane;
+}
+
+void Lanes::detach(uint32_t lane) noexcept {
+  if (lane < capacity()) streams_->attached[lane] = 0;
+}
+
+Status Lanes::step(std::span<const uint8_t> mask, std::span<const float> in,
+                   std::span<float> out) noexcept {
+  const ModelCore& core = streams_->core();
+  const uint32_t width = core.input_width();
+  if (core.plan.tokens || in.size() != size_t{capacity()} * width ||
+      out.size() != size_t{capacity()} * core.output_width()) {
+    return Status::shape_mismatch;
+  }
+  if (const Status s = streams_->Check(mask); s != Status::ok) return s;
+  return streams_->Step(mask, out,
+                        [&](uint32_t lane) { return in.subspan(lane * size_t{width}, width); });
+}
+
+Status Lanes::step(std::span<const uint8_t> mask, std::span<const int64_t> tokens,
+                   std::span<float> out) noexcept {
+  const ModelCore& core = streams_->core();
+  if (!core.plan.tokens || tokens.size() != capacity() ||
+      out.size() != size_t{capacity()} * core.output_width()) {
+    return Status::shape_mismatch;
+  }
+  if (const Status s = streams_->Check(mask); s != Status::ok) return s;
+  if (const Status s = streams_->CheckTokens(mask, tokens, 1); s != Status::ok) return s;
+  return streams_->Step(mask, out, [&](uint32_t lane) { return tokens[lane]; });
+}
+
+Status Lanes::forward(std::span<const uint8_t> mask, std::span<const float> in,
+                      std::span<float> out) noexcept {
+  const ModelCore& core = streams_->core();
+  const size_t in_row = core.input_width(), out_row = core.output_width();
+  const size_t steps = out.size() / (out_row * capacity());
+  if (core.plan.tokens || steps * out_row * capacity() != out.size() ||
+      steps * in_row * capacity() != in.size()) {
+    return Status::shape_mismatch;
+  }
+  if (const Status s = streams_->Check(mask); s != Status::ok) return s;
+  if (streams_->device) return streams_->Forward(mask, in, {}, steps, out);
+  return streams_->ForEach(mask, [&](uint32_t lane) {
+    Status status = Status::ok;
+    for (size_t t = lane * steps; t < (lane + 1) * steps; ++t) {
+      const Status s = streams_->lanes[lane].Step(in.subspan(t * in_row, in_row),
+                                                  out.subspan(t * out_row, out_row));
+      if (s != Status::ok) status = s;
+    }
+    return status;
+  });
+}
+
+Status Lanes::forward(std::span<const uint8_t> mask, std::span<const int64_t> tokens,
+                      std::span<float> out) noexcept {
+  const ModelCore& core = streams_->core();
+  const size_t out_row = core.output_width(), steps = tokens.size() / capacity();
+  if (!core.plan.tokens || steps * capacity() != tokens.size() ||
+      steps * out_row * capacity() != out.size()) {
+    return Status::shape_mismatch;
+  }
+  if (const Status s = streams_->Check(mask); s != Status::ok) return s;
+  if (const Status s = streams_->CheckTokens(mask, tokens, steps); s != Status::ok) return s;
+  if (streams_->device) return streams_->Forward(mask, {}, tokens, steps, out);
+  return streams_->ForEach(mask, [&](uint32_t lane) {
+    for (size_t t = lane * steps; t < (lane + 1) * steps; ++t) {
+      const Status s = streams_->lanes[lane].Step(tokens[t], out.subspan(t * out_row, out_row));
+      if (s != Status::ok) return s;
+    }
+    return Status::ok;
+  });
+}
+
+uint32_t Lanes::quality(uint32_t lane) const noexcept {
+  return lane < capacity() ? streams_->lanes[lane].quality() : 0;
+}
+uint64_t Lanes::steps(uint32_t lane) const noexcept {
+  return lane < capacity() ? streams_->lanes[lane].steps() : 0;
+}
+void Lanes::reset(uint32_t lane) noexcept {
+  if (lane < capacity()) streams_->lanes[lane].Reset();
+}
+
+std::vector<std::byte> Lanes::save(uint32_t lane) const {
+  std::vector<std::byte> bytes(model()->info().snapshot_bytes);
+  if (const Status s = save(lane, bytes); s != Status::ok) {
+    throw Error(s, std::string("save: ") + Describe(s));
+  }
+  return bytes;
+}
+
+Status Lanes::save(uint32_t lane, std::span<std::byte> out) const noexcept {
+  return lane < capacity() ? streams_->lanes[lane].Save(out) : Status::invalid_argument;
+}
+
+Status Lanes::load(uint32_t lane, std::span<const std::byte> snapshot, const LoadOptions& options,
+                   Fault* fault) noexcept {
+  if (lane >= capacity()) {
+    return fault->Set(Status::invalid_argument, "lane: expected one below %u, got %u", capacity(),
+                      lane);
+  }
+  return streams_->lanes[lane].Load(snapshot, options, fault);
+}
+
+void Lanes::load(uint32_t lane, std::span<const std::byte> snapshot, const LoadOptions& options) {
+  Fault fault;
+  if (load(lane, snapshot, options, &fault) != Status::ok) throw Error(fault);
+}
+
+const std::shared_ptr<const Model>& Lanes::model() const noexcept { return streams_->model; }
+
+}  // namespace xst
