@@ -12,18 +12,35 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#ifdef XST_CUDA_TESTS
+#include "tests/unit/cuda/cuda_table.h"
+#endif
 
 namespace xst::kernels {
 
-// A CPU table of either arithmetic, on frames of floats.
+// What runs whole ops on frames of floats, in memory of its own.
+struct DeviceTable {
+  const char* name;
+  void (*run)(const Op&, std::vector<float>& frame);
+  std::string (*unavailable)();  // why it cannot run here; empty: it can
+};
+
+// A CPU table of either arithmetic, or a device's, on frames of floats.
 class Table {
  public:
   explicit Table(const Kernels<float>& k) : single_(&k), name_(Name(k)) {}
   explicit Table(const Kernels<double>& k) : wide_(&k), name_(Name(k)) {}
+  explicit Table(const DeviceTable& d) : device_(&d), name_(d.name) {}
 
   const std::string& name() const { return name_; }
+  bool splits() const { return !device_; }  // takes any range of units
+  std::string unavailable() const { return device_ ? device_->unavailable() : ""; }
   void Run(const Op& op, std::vector<float>& frame, Range r) const {
     if (single_) return kernels::Run(*single_, op, frame.data(), r);
+    if (device_) {
+      ASSERT_TRUE(r.begin == 0 && r.end == Units(op)) << name_ << " runs whole ops only";
+      return device_->run(op, frame);
+    }
     std::vector<double> wide(frame.begin(), frame.end());
     kernels::Run(*wide_, op, wide.data(), r);
     std::transform(wide.begin(), wide.end(), frame.begin(),
@@ -38,17 +55,24 @@ class Table {
 
   const Kernels<float>* single_ = nullptr;
   const Kernels<double>* wide_ = nullptr;
+  const DeviceTable* device_ = nullptr;
   std::string name_;
 };
 
 inline void PrintTo(const Table& t, std::ostream* os) { *os << t.name(); }
 
+// A suite is built for the CPU's tables, or for those of CUDA whether a device is there or not.
 inline std::vector<Table> AllTables() {
   std::vector<Table> tables;
+#ifdef XST_CUDA_TESTS
+  tables.emplace_back(cuda::kSingleTable);
+  tables.emplace_back(cuda::kWideTable);
+#else
   for (const char* const* name = CpuKernelNames(); *name; ++name) {
     tables.emplace_back(*FindCpuKernels<float>(*name));
     tables.emplace_back(*FindCpuKernels<double>(*name));
   }
+#endif
   return tables;
 }
 
@@ -57,6 +81,10 @@ class OpTest : public testing::TestWithParam<Table> {
  protected:
   Table table() const { return GetParam(); }
   std::mt19937 rng{20261123};
+
+  void SetUp() override {
+    if (const std::string why = table().unavailable(); !why.empty()) GTEST_SKIP() << why;
+  }
 
   // testing::Test has a Run of its own, which hides the one of the namespace.
   static void Run(const Table& table, const Op& op, std::vector<float>& frame, Range r) {
@@ -115,9 +143,9 @@ class Frame {
   // An output of n elements, NaN so far.
   Slot AddOutput(size_t n) { return Add(std::vector<float>(n, kNaN)); }
 
-  // Runs the op on both, and on the table in every two parts too, which must give equal bits.
-  // Then every element that may be written must be within `tolerance` of the reference, relative to
-  // the larger of 1 and the reference, and nothing else may have changed.
+  // Runs the op on both, and on the table once more and, if it splits, in every two parts too,
+  // which must give equal bits. Every element that may be written must be within `tolerance` of the
+  // reference, relative to the larger of 1 and the reference, and nothing else may have changed.
   void Check(const Op& op, const Table& table, double tolerance, const std::string& what = "") {
     SCOPED_TRACE(what + " misalignment " + std::to_string(misalignment_));
     const std::vector<float> before = f;
@@ -139,14 +167,15 @@ class Frame {
       }
     }
     const uint32_t step = units < 20 ? 1 : units / 7;
-    for (uint32_t a = 1; a < units; a += step) {
+    for (uint32_t a = 1; table.splits() && a < units; a += step) {
       std::vector<float> parts = before;
       table.Run(op, parts, {a, units});
       table.Run(op, parts, {0, a});
       ASSERT_TRUE(Same(parts)) << "units split at " << a << " of " << units;
     }
-    f = before;
-    table.Run(op, f, {0, units});
+    std::vector<float> again = before;
+    table.Run(op, again, {0, units});
+    ASSERT_TRUE(Same(again)) << "another run gave other bits";
   }
 
   bool Same(const std::vector<float>& other) const {

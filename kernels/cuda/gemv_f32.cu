@@ -1,0 +1,8 @@
+#include "kernels/cuda/gemv.cuh"
+
+namespace xst::kernels::cuda {
+
+template cudaError_t LaunchGemvOf<WeightF32>(const RowTask&, const Frames<float>&,
+                                             const DeviceShape&, bool, cudaStream_t);
+
+}  // namespace xst::kernels::cuda

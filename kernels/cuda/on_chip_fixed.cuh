@@ -1,0 +1,323 @@
+// The README's shape on 16 CTAs of 128 threads, one warp for each scheduler of a multiprocessor:
+// what limits a step is how many instructions, shared memory reads and shuffles lie behind each
+// other between two exchanges, so every warp does its part for 8 rows (or 2) at once, and all that
+// does not depend on what arrives is done or loaded before the wait.
+#pragma once
+
+#include "kernels/cuda/on_chip_cta.cuh"
+
+namespace xst::kernels::cuda {
+
+// v[r] summed over the warp; lane l gets row l / 4.
+template <class Real>
+__device__ __forceinline__ Real SumEightRows(const Real (&v)[8]) {
+  const uint32_t lane = threadIdx.x & 31;
+  const bool high4 = lane & 16, high2 = lane & 8, high1 = lane & 4;
+  Real a[4], b[2];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    a[i] = (high4 ? v[i + 4] : v[i]) + __shfl_xor_sync(0xffffffffu, high4 ? v[i] : v[i + 4], 16);
+  }
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    b[i] = (high2 ? a[i + 2] : a[i]) + __shfl_xor_sync(0xffffffffu, high2 ? a[i] : a[i + 2], 8);
+  }
+  Real c = (high1 ? b[1] : b[0]) + __shfl_xor_sync(0xffffffffu, high1 ? b[0] : b[1], 4);
+  c += __shfl_xor_sync(0xffffffffu, c, 2);
+  return c + __shfl_xor_sync(0xffffffffu, c, 1);
+}
+// Of two rows; lanes 0 to 15 get row 0, the others row 1, summed over the lanes that differ in bits
+// 3 and up, and below if kAll.
+template <bool kAll, class Real>
+__device__ __forceinline__ Real SumTwoRows(Real v0, Real v1) {
+  const bool high = threadIdx.x & 16;
+  Real v = (high ? v1 : v0) + __shfl_xor_sync(0xffffffffu, high ? v0 : v1, 16);
+#pragma unroll
+  for (int d = 8; d >= (kAll ? 1 : 8); d /= 2) v += __shfl_xor_sync(0xffffffffu, v, d);
+  return v;
+}
+
+template <class Real>
+__device__ __forceinline__ Real SumOf16(const Real* v) {
+  Four<Real> sum = LoadFour(v);
+#pragma unroll
+  for (int i = 4; i < 16; i += 4) {
+    const Four<Real> more = LoadFour(v + i);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) sum.v[j] += more.v[j];
+  }
+  return Total(sum.v);
+}
+
+// min(a, 0) - log1p(z), z = exp(-|a|), as 2 artanh(z / (2 + z)): relative error of the logarithm
+// below 2e-7 for z in [0, 1], and a shorter chain than log1pf's.
+__device__ __forceinline__ float FastLogSigmoid(float a) {
+  const float z = expf(-fabsf(a)), r = FastDivide(1.0f, 2 + z);
+  float s = z * r;
+  s = MulAdd(r, MulAdd(-s, 2 + z, z), s);
+  const float s2 = s * s, s4 = s2 * s2;
+  const float low = MulAdd(s2, 1 / 5.0f, 1 / 3.0f), middle = MulAdd(s2, 1 / 9.0f, 1 / 7.0f);
+  const float high = MulAdd(s2, 1 / 13.0f, 1 / 11.0f);
+  const float series = s2 * MulAdd(s4, MulAdd(s4, high, middle), low);
+  return fminf(a, 0.0f) - 2 * MulAdd(s, series, s);
+}
+
+// 8 rows of W norm(x) by a warp, a lane 4 of 128 columns.
+template <class W, class Real>
+struct EightRows {
+  typename Packed<W>::Word w[8];
+  Four<Real> norm;
+  Real sum, scale;
+
+  // Rows from first_row; lane l finishes row l / 4.
+  __device__ __forceinline__ void Load(const ImageMatrix<Real>& m, uint32_t first_row) {
+    const uint32_t lane = threadIdx.x & 31;
+#pragma unroll
+    for (uint32_t r = 0; r < 8; ++r) {
+      w[r] = LoadPacked<W>(m.data, (first_row + r) * 128 + 4 * lane);
+    }
+    norm = LoadFour(m.norm + 4 * lane);
+    sum = m.sum[first_row + lane / 4];
+    if constexpr (W::kScaled) scale = m.scale[first_row + lane / 4];
+  }
+  __device__ __forceinline__ Real Product(const Real* x, float eps) const {
+    const uint32_t lane = threadIdx.x & 31;
+    Four<Real> v = LoadFour(x + 4 * lane);
+    const Real shift = Shift(x, 128);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v.v[i] -= shift;
+    Real sums[2] = {Total(v.v), MulAdd(v.v[0], v.v[0], v.v[1] * v.v[1]) +
+                                    MulAdd(v.v[2], v.v[2], v.v[3] * v.v[3])};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v.v[i] *= norm.v[i];
+    Real dots[8];
+#pragma unroll
+    for (int r = 0; r < 8; ++r) {
+      const Four<float> n = Packed<W>::Numbers(w[r]);
+      dots[r] = MulAdd(Real(n.v[0]), v.v[0], Real(n.v[1]) * v.v[1]) +
+                MulAdd(Real(n.v[2]), v.v[2], Real(n.v[3]) * v.v[3]);
+    }
+    const Real dot = SumEightRows(dots);
+    SumLanes<32>(sums);
+    const NormStats<Real> stats = StatsOf(shift, sums[0], sums[1], 128, eps);
+    const Real y = MulAdd(-stats.delta, sum, dot) * stats.scale;
+    if constexpr (W::kScaled) return y * scale;
+    return y;
+  }
+};
+
+template <class Real, class W, class E, class P>
+__device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
+  const auto& s = S();
+  constexpr uint32_t kReal = sizeof(Real);
+  const uint32_t t = threadIdx.x, lane = t & 31, warp = t / 32;
+  Real* own_c = At(s.own_c);
+  Real* own_a = At(s.own_a);
+  Real* own_g = At(s.own_g);
+
+  // 1. Rows of a (warps 0 and 1) and z; c = silu(conv(a)), g = silu(z).
+  {
+    EightRows<W, Real> up;
+    up.Load({Bytes(block_ + s.m.up), Image(s.m.up_scale), nullptr, Image(s.m.up_sum),
+             Image(s.m.norm), 0},
+            8 * warp);
+    const uint32_t row = (8 * warp + lane / 4) % 16;
+    Real* history = State(s.ms.history) + 3 * row;
+    const Four<Real> taps = LoadFour(Image(s.m.conv) + 4 * row);
+    const Real bias = Image(s.m.conv_bias)[row];
+    const Real past[3] = {history[0], history[1], history[2]};
+    const Real before =
+        MulAdd(past[2], taps.v[2], MulAdd(past[1], taps.v[1], MulAdd(past[0], taps.v[0], bias)));
+    WaitForX();
+    const Real v = up.Product(X(), s.norm_eps);
+    const Real activated = FastSilu(warp < 2 ? MulAdd(v, taps.v[3], before) : v);
+    if (lane % 4 == 0) {
+      (warp < 2 ? own_c : own_g)[row] = activated;
+      if (warp < 2) {
+        own_a[row] = v;
+        history[0] = past[1];
+        history[1] = past[2];
+        history[2] = v;
+      }
+    }
+  }
+  Stamp(2);
+  __syncthreads();
+  Stamp(3);
+
+  // 2. Gates, by warps 0 and 1, 8 threads each; q and k to the CTAs of the head, by the others,
+  // where a thread makes 4 channels of one for one CTA; g1 and g2.
+  {
+    if (warp < 2) {
+      const uint32_t gate = t / 8, of = t % 8;
+      const Four<Real> weights = LoadFour(Image(s.m.gate) + gate * 32 + 4 * of);
+      const Four<Real> v = LoadFour(own_c + 4 * of);
+      const Real bias = Image(s.m.gate_bias)[gate];
+      Real sum[1] = {MulAdd(weights.v[0], v.v[0], weights.v[1] * v.v[1]) +
+                     MulAdd(weights.v[2], v.v[2], weights.v[3] * v.v[3])};
+      SumLanes<8>(sum);
+      if (of < 4) {
+        ex_.Send(kToCell, gate % 4 * 4 + of, s.gates + (gate / 4 * 16 + rank_) * kReal,
+                 sum[0] + bias);
+      }
+    } else if (lane < 16) {
+      const bool key = lane & 4;
+      const uint32_t chunk = lane % 4 * 4;
+      const Four<Real> from = LoadFour(own_c + chunk);
+      const float* weights =
+          reinterpret_cast<const float*>(Bytes(block_ + s.m.qkv)) + 4 * ((key ? 16 : 0) + chunk);
+      Real v[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const Four<float> w = LoadFour(weights + 4 * j);
+        v[j] = MulAdd(Real(w.v[0]), from.v[0], Real(w.v[1]) * from.v[1]) +
+               MulAdd(Real(w.v[2]), from.v[2], Real(w.v[3]) * from.v[3]);
+        if (key) v[j] *= Real(0.125);  // 1/sqrt(64)
+      }
+      ex_.Send4(kToCell, rank_ / 4 * 4 + (warp - 2) * 2 + lane / 8,
+                s.qk + (key ? s.k_from_q : 0) + (rank_ % 4 * 16 + chunk) * kReal,
+                make_float4(v[0], v[1], v[2], v[3]));
+    }
+
+    const uint32_t chunk = t % 4 * 4;
+    const bool second = t & 4;
+    Four<Real> g = LoadFour(own_g + chunk);
+    const Four<Real> by = LoadFour(Image(second ? s.m.skip : s.m.head_norm) + chunk);
+    const Four<Real> conv = LoadFour(own_c + chunk);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) g.v[j] *= by.v[j] * (second ? conv.v[j] : Real(1));
+    ex_.Send4(kToScale, t / 8, (second ? s.g2 : s.g1) + (first_ + chunk) * kReal,
+              make_float4(g.v[0], g.v[1], g.v[2], g.v[3]));
+  }
+  Stamp(4);
+
+  // 3. 16 columns of the head's C, 8 threads each. Loaded ahead, too: the weights of 4, where a
+  // warp has two rows of the down projection, and 8 lanes a head.
+  const uint32_t column = t / 8, at = 4 * (t % 8);
+  Real* c = State(s.ms.c) + column * 64 + at;
+  Four<Real> c4[2] = {LoadFour(c), LoadFour(c + 32)};
+  const Real* n = State(s.ms.n + parity_ * s.ms.n_parity) + at;
+  Four<Real> n4[2] = {LoadFour(n), LoadFour(n + 32)};
+  const Real m = *State(s.ms.m + parity_ * s.ms.m_parity);
+  Real v;
+  {
+    Real dots[4] = {};
+    AddProducts(
+        LoadFour(reinterpret_cast<const float*>(Bytes(block_ + s.m.qkv)) + 4 * (32 + column)),
+        LoadFour(own_a + column / 4 * 4), dots);
+    v = Total(dots);
+  }
+  const uint32_t head = lane / 8 * 64, col = head + at, row = 2 * warp;
+  const Real x = X()[row_ + row + lane / 16];
+  typename Packed<W>::Word w[2][2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      w[r][i] = LoadPacked<W>(Bytes(block_ + s.m.down), (row + r) * 256 + col + 32 * i);
+    }
+  }
+  Real scale = 1;
+  if constexpr (W::kScaled) scale = Image(s.m.down_scale)[row + lane / 16];
+
+  ex_.Wait(kToCell, 0, 0, expect_[kToCell]);
+  Stamp(5);
+  const Real input = SumOf16(At(s.gates)), raw_forget = SumOf16(At(s.gates) + 16);
+  const Real* q = At(s.qk) + at;
+  const Real* k = At(s.qk + s.k_from_q) + at;
+  const Four<Real> q4[2] = {LoadFour(q), LoadFour(q + 32)};
+  const Four<Real> k4[2] = {LoadFour(k), LoadFour(k + 32)};
+  const Real forget = FastLogSigmoid(raw_forget) + m;
+  Real sums[3] = {0, 0, 0};
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      sums[0] = MulAdd(q4[h].v[j], c4[h].v[j], sums[0]);
+      sums[1] = MulAdd(q4[h].v[j], n4[h].v[j], sums[1]);
+      sums[2] = MulAdd(q4[h].v[j], k4[h].v[j], sums[2]);
+    }
+  }
+  SumLanes<8>(sums);
+  // Of F and I one is exp(0).
+  const Real m_next = fmax(forget, input);
+  const Real smaller = exp(-fabs(forget - input)), floor = exp(-m_next);
+  const Real keep = forget >= input ? Real(1) : smaller;
+  const Real add = forget >= input ? smaller : Real(1);
+  const Real add_v = add * v;
+  {
+    const Real dot = MulAdd(keep, sums[1], add * sums[2]);
+    const Real h = FastDivide(MulAdd(keep, sums[0], add_v * sums[2]),
+                              fmax(fabs(dot), floor) + Real(s.cell_eps));
+    ex_.Send(kToDown, t % 8, s.h + (first_ + column) * kReal, h);
+    ex_.Send(kToDown, t % 8 + 8, s.h + (first_ + column) * kReal, h);
+  }
+  Stamp(6);
+
+  // 4. W s with s = headnorm(h) g1 + g2 is, head by head, scale (W g1 (h - shift) - delta W g1) + W
+  // g2. While h travels: what does not depend on it.
+  ex_.Wait(kToScale, 0, 0, expect_[kToScale]);
+  Real by[2][8], known[4] = {};  // W g1 of both rows, W g2 of both
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const Four<Real> g1 = LoadFour(At(s.g1) + col + 32 * i);
+    const Four<Real> g2 = LoadFour(At(s.g2) + col + 32 * i);
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const Four<float> numbers = Packed<W>::Numbers(w[r][i]);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        by[r][4 * i + j] = Real(numbers.v[j]) * g1.v[j];
+        known[r] += by[r][4 * i + j];
+        known[2 + r] = MulAdd(Real(numbers.v[j]), g2.v[j], known[2 + r]);
+      }
+    }
+  }
+  SumLanes<8>(known);
+
+  ex_.Wait(kToDown, 0, 0, expect_[kToDown]);
+  Stamp(7);
+  {
+    const Four<Real> first = LoadFour(At(s.h) + head);
+    const Four<Real> h4[2] = {LoadFour(At(s.h) + col), LoadFour(At(s.h) + col + 32)};
+    const Real shift = Total(first.v) * Real(0.25);
+    Real of_h[4] = {};  // products with both rows, sum, squares
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const Real value = h4[i].v[j] - shift;
+        of_h[0] = MulAdd(by[0][4 * i + j], value, of_h[0]);
+        of_h[1] = MulAdd(by[1][4 * i + j], value, of_h[1]);
+        of_h[2] += value;
+        of_h[3] = MulAdd(value, value, of_h[3]);
+      }
+    }
+    SumLanes<8>(of_h);
+    const NormStats<Real> stats = StatsOf(shift, of_h[2], of_h[3], 64, s.head_eps);
+    const Real y =
+        SumTwoRows<false>(MulAdd(MulAdd(-stats.delta, known[0], of_h[0]), stats.scale, known[2]),
+                          MulAdd(MulAdd(-stats.delta, known[1], of_h[1]), stats.scale, known[3]));
+    ex_.Send(kToBlock, lane & 15, s.x + (row_ + row + lane / 16) * kReal,
+             W::kScaled ? MulAdd(y, scale, x) : x + y);
+    CloseX();
+  }
+
+  // 5. The state, while x travels.
+  Real* n_next = State(s.ms.n + (parity_ ^ 1) * s.ms.n_parity) + at;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      c4[i].v[j] = MulAdd(keep, c4[i].v[j], add_v * k4[i].v[j]);
+      n4[i].v[j] = MulAdd(keep, n4[i].v[j], add * k4[i].v[j]);
+    }
+    StoreFour(c + 32 * i, c4[i]);
+    if (column == 0) StoreFour(n_next + 32 * i, n4[i]);
+  }
+  if (t == 0) *State(s.ms.m + (parity_ ^ 1) * s.ms.m_parity) = m_next;
+  block_ += s.m.bytes;
+  state_ += s.ms.bytes;
+}
+
+}  // namespace xst::kernels::cuda

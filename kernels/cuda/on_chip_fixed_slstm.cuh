@@ -1,0 +1,161 @@
+// The sLSTM block of the fixed shape: heads of 32, 8 channels a CTA.
+#pragma once
+
+#include "kernels/cuda/on_chip_fixed.cuh"
+
+namespace xst::kernels::cuda {
+
+// SlstmPoint with quotients by FastDivide.
+__device__ __forceinline__ float FastSlstmPoint(const float (&raw)[4], SlstmState<float>* s) {
+  const float z = tanhf(raw[2]), o = FastDivide(1.0f, 1 + expf(-raw[3]));
+  const float lfm = s->m + LogSigmoid(raw[1]);
+  const float m = s->n == 0 ? raw[0] : fmaxf(raw[0], lfm);
+  const float add = fminf(expf(raw[0] - m), 1.0f), keep = fminf(expf(lfm - m), 1.0f);
+  s->c = MulAdd(keep, s->c, add * z);
+  s->n = MulAdd(keep, s->n, add);
+  s->m = m;
+  return FastDivide(o * s->c, s->n);
+}
+
+template <class Real, class W, class E, class P>
+__device__ __forceinline__ void Cta<Real, W, E, P>::SlstmFixed() {
+  const auto& s = S();
+  constexpr uint32_t kReal = sizeof(Real);
+  const uint32_t t = threadIdx.x, lane = t & 31, warp = t / 32;
+  const uint32_t y_new = s.ss.y + (parity_ ^ 1) * s.ss.y_parity;
+
+  // 1. The recurrent products of row t / 4 (8 channels x 4 gates), 8 columns a thread; then u and c
+  // of the head's 32 channels, by warp 0.
+  const uint32_t row = t / 4, col = 4 * (t % 4), gate = row % 4;
+  Real sums[2];
+  typename Packed<W>::Word w[2];
+  {
+    const Real* y = State(s.ss.y + parity_ * s.ss.y_parity) + conv_begin_ + col;
+    Real dots[4] = {};
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      w[i] = LoadPacked<W>(Bytes(block_ + s.s.w), row * 32 + col + 16 * i);
+      AddProducts(Packed<W>::Numbers(LoadPacked<W>(Bytes(block_ + s.s.r), row * 32 + col + 16 * i)),
+                  LoadFour(y + 16 * i), dots);
+    }
+    sums[1] = Total(dots);
+  }
+  Real scale[2] = {1, 1};
+  if constexpr (W::kScaled) {
+    scale[0] = Image(s.s.w_scale)[row];
+    scale[1] = Image(s.s.r_scale)[row];
+  }
+  const Real bias = Image(s.s.bias)[row];
+  SlstmState<Real> state{State(s.ss.c)[row / 4], State(s.ss.n)[row / 4], State(s.ss.m)[row / 4]};
+  WaitForX();
+  if (warp == 0) {
+    Real* history = State(s.ss.history) + 3 * lane;
+    const Four<Real> taps = LoadFour(Image(s.s.conv) + 4 * lane);
+    const Real past[3] = {history[0], history[1], history[2]};
+    const Real norm = Image(s.s.norm)[conv_begin_ + lane], x = X()[conv_begin_ + lane];
+    const Real before =
+        MulAdd(past[2], taps.v[2],
+               MulAdd(past[1], taps.v[1], MulAdd(past[0], taps.v[0], Image(s.s.conv_bias)[lane])));
+    const NormStats<Real> stats = StatsByLanes<32>(X(), 128, s.s_norm_eps, lane);
+    const Real u = (x - stats.shift - stats.delta) * stats.scale * norm;
+    At(s.u)[lane] = u;
+    At(s.conv_u)[lane] = FastSilu(MulAdd(u, taps.v[3], before));
+    history[0] = past[1];
+    history[1] = past[2];
+    history[2] = u;
+  }
+  Stamp(2);
+  __syncthreads();
+  Stamp(3);
+
+  // 2. The cell; 16 threads have a channel and send its output to a CTA each.
+  {
+    const Real* input = At(gate < 2 ? s.conv_u : s.u) + col;
+    Real dots[4] = {};
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      AddProducts(Packed<W>::Numbers(w[i]), LoadFour(input + 16 * i), dots);
+    }
+    sums[0] = Total(dots);
+    SumLanes<4>(sums);
+    const Real own = W::kScaled ? MulAdd(sums[0], scale[0], MulAdd(sums[1], scale[1], bias))
+                                : sums[0] + sums[1] + bias;
+    Real raw[4];
+#pragma unroll
+    for (int g = 0; g < 4; ++g) raw[g] = __shfl_sync(0xffffffffu, own, (lane & 16) + 4 * g);
+    const Real out = FastSlstmPoint(raw, &state);
+    const uint32_t channel = row / 4;
+    ex_.Send(kToNorm, lane & 15, state_ + y_new + (row_ + channel) * kReal, out);
+    if ((lane & 15) == 0) {
+      State(s.ss.c)[channel] = state.c;
+      State(s.ss.n)[channel] = state.n;
+      State(s.ss.m)[channel] = state.m;
+    }
+  }
+  Stamp(4);
+
+  // 3. x += headnorm(y), a warp a head; then rows of the feed-forward, 6 a warp.
+  EightRows<W, Real> up;
+  up.Load({Bytes(block_ + s.s.up), Image(s.s.up_scale), nullptr, Image(s.s.up_sum),
+           Image(s.s.ff_norm), 0},
+          6 * warp);
+  {
+    const Real weight = Image(s.s.group_norm)[t], x = X()[t];
+    const Real* y = State(y_new);
+    ex_.Wait(kToNorm, 0, 0, expect_[kToNorm]);
+    Stamp(5);
+    const Real value = y[t], shift = Shift(y + 32 * warp, 32);
+    Real stat[2] = {value - shift, (value - shift) * (value - shift)};
+    SumLanes<32>(stat);
+    const NormStats<Real> stats = StatsOf(shift, stat[0], stat[1], 32, s.group_eps);
+    X()[t] = MulAdd((value - shift - stats.delta) * stats.scale, weight, x);
+  }
+  __syncthreads();
+  {
+    const Real v = up.Product(X(), s.ff_eps);
+    const Real pair = __shfl_xor_sync(0xffffffffu, v, 4);
+    const Real p = Activate(s.act, lane & 4 ? pair : v) * (lane & 4 ? v : pair);
+    const uint32_t element = lane / 8;  // of 3; lanes 24 and up have read rows of others
+    if (element < 3) {
+      const uint32_t offset = s.p + (12 * rank_ + 3 * warp + element) * kReal;
+      ex_.Send(kToFeedForward, lane & 7, offset, p);
+      ex_.Send(kToFeedForward, (lane & 7) + 8, offset, p);
+    }
+  }
+  Stamp(6);
+
+  // 4. Two rows of its down projection a warp; a lane has 4 columns, half of them 4 more.
+  {
+    const uint32_t down_row = 2 * warp;
+    typename Packed<W>::Word weights[2][2] = {};
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const uint32_t at = (down_row + r) * 192 + 4 * lane;
+      weights[r][0] = LoadPacked<W>(Bytes(block_ + s.s.down), at);
+      if (lane < 16) weights[r][1] = LoadPacked<W>(Bytes(block_ + s.s.down), at + 128);
+    }
+    const Real x = X()[row_ + down_row + lane / 16];
+    Real factor = 1;
+    if constexpr (W::kScaled) factor = Image(s.s.down_scale)[down_row + lane / 16];
+    ex_.Wait(kToFeedForward, 0, 0, expect_[kToFeedForward]);
+    Stamp(7);
+    const Four<Real> p4[2] = {LoadFour(At(s.p) + 4 * lane),
+                              LoadFour(At(s.p) + 128 + 4 * (lane & 15))};
+    Real dots[2];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      Real of_row[4] = {};
+      AddProducts(Packed<W>::Numbers(weights[r][0]), p4[0], of_row);
+      AddProducts(Packed<W>::Numbers(weights[r][1]), p4[1], of_row);
+      dots[r] = Total(of_row);
+    }
+    const Real y = SumTwoRows<true>(dots[0], dots[1]);
+    ex_.Send(kToBlock, lane & 15, s.x + (row_ + down_row + lane / 16) * kReal,
+             W::kScaled ? MulAdd(y, factor, x) : x + y);
+    CloseX();
+  }
+  block_ += s.s.bytes;
+  state_ += s.ss.bytes;
+}
+
+}  // namespace xst::kernels::cuda
