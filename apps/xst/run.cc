@@ -102,8 +102,13 @@ void Load(Lanes& lanes, const Columns& columns, const States& states, const std:
 
 // Streams of one run: an array of no steps can claim any number.
 constexpr uint64_t kMaxColumns = 1 << 20;
-// Of them at once.
-constexpr uint32_t kLanes = 256;
+// Of them at once, as far as their states stay within kStateBytes.
+constexpr uint64_t kLanes = 256, kStateBytes = uint64_t{1} << 30;
+
+uint32_t LanesFor(const ModelInfo& info, uint64_t columns) {
+  const uint64_t fit = kStateBytes / std::max<uint64_t>({info.session_bytes, info.state_bytes, 1});
+  return static_cast<uint32_t>(std::min({columns, kLanes, std::max<uint64_t>(fit, 1)}));
+}
 
 void Run(const RunArgs& args) {
   if (!args.state_out.empty() && args.output == args.state_out) {
@@ -138,7 +143,7 @@ void Run(const RunArgs& args) {
 
   std::vector<float> out(in.steps * in.columns * info.output_width);
   const bool forward = args.mode == "forward";
-  const auto capacity = static_cast<uint32_t>(std::min<uint64_t>(in.columns, kLanes));
+  const uint32_t capacity = LanesFor(info, in.columns);
   for (uint64_t first = 0; first < in.columns; first += capacity) {
     Lanes lanes(model, capacity);
     Columns columns(in, info, first,

@@ -99,6 +99,8 @@ class HostStreams : public DeviceStreams {
   bool last_only_ = false;
 };
 
+constexpr uint64_t kMostValues = uint64_t{1} << 30;  // of all frames
+
 class HostModel : public DeviceModel {
  public:
   explicit HostModel(const DeviceRequest& request) : request_(request) {}
@@ -106,6 +108,8 @@ class HostModel : public DeviceModel {
   Status MakeStreams(uint32_t lanes, std::unique_ptr<DeviceStreams>* out,
                      Fault* fault) const noexcept override {
     try {
+      // A sanitizer's allocator ends the process rather than refuse.
+      if (uint64_t{request_.plan->frame_size} * lanes > kMostValues) throw std::bad_alloc();
       if (request_.wide) {
         *out = std::make_unique<HostStreams<double>>(*request_.plan, lanes);
       } else {
