@@ -329,29 +329,28 @@ void* CudaStreams<T>::state_buffer() noexcept {
 }
 
 template <class T>
-Status CudaStreams<T>::ReadState(uint32_t lane) noexcept {
+Status CudaStreams<T>::CopyState(uint32_t lane, cudaMemcpyKind kind) noexcept {
   if (failed_) return Status::device_failed;
   if (!state_buffer()) return Status::out_of_memory;
   const OnDevice on(model_.device());
+  const bool read = kind == cudaMemcpyDeviceToHost;
+  T* const here = state_.data();
   cudaError_t error = Rest();
   if (error == cudaSuccess) {
-    error =
-        cudaMemcpy(state_.data(), state(lane), state_.size() * sizeof(T), cudaMemcpyDeviceToHost);
+    error = cudaMemcpy(read ? here : state(lane), read ? state(lane) : here,
+                       state_.size() * sizeof(T), kind);
   }
   return Remember(error);
 }
 
 template <class T>
+Status CudaStreams<T>::ReadState(uint32_t lane) noexcept {
+  return CopyState(lane, cudaMemcpyDeviceToHost);
+}
+
+template <class T>
 Status CudaStreams<T>::WriteState(uint32_t lane) noexcept {
-  if (failed_) return Status::device_failed;
-  if (!state_buffer()) return Status::out_of_memory;
-  const OnDevice on(model_.device());
-  cudaError_t error = Rest();
-  if (error == cudaSuccess) {
-    error =
-        cudaMemcpy(state(lane), state_.data(), state_.size() * sizeof(T), cudaMemcpyHostToDevice);
-  }
-  return Remember(error);
+  return CopyState(lane, cudaMemcpyHostToDevice);
 }
 
 template <class T>

@@ -64,6 +64,7 @@ class CudaStreams : public DeviceStreams {
   cudaError_t EnqueuePrompt(uint32_t piece, uint32_t count);
   cudaError_t EnqueueSteps(uint32_t piece, uint32_t count);
   size_t TokenStride() const;  // elements of a token's frame, which has no state
+  Status CopyState(uint32_t lane, cudaMemcpyKind kind) noexcept;
   uint32_t ActiveLanes(const Group& group) const;  // the last active one and all before it
   kernels::cuda::Frames<T> frames(uint32_t first, uint32_t lanes) const;
   T* state(uint32_t lane) const { return frames_.data() + lane * stride_; }
