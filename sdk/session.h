@@ -34,11 +34,12 @@ struct LoadOptions {
 };
 
 // Move-only; one thread at a time. Creation allocates and warms everything: after it, step() and
-// reset() allocate nothing, take no lock, make no system call and cause no page fault (not on
-// `reference`).
+// reset() allocate nothing, and on the CPU take no lock, make no system call and cause no page
+// fault (none of this holds on `reference`).
 class Session {
  public:
-  explicit Session(std::shared_ptr<const Model> model);  // throws Error{out_of_memory}
+  // Throws Error{out_of_memory}, on a GPU also Error{device_failed}.
+  explicit Session(std::shared_ptr<const Model> model);
   ~Session();
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
@@ -48,14 +49,15 @@ class Session {
   // reaches a kernel: the wrapper's policy
   // replaces it, a bare model takes the last finite value of that channel (0 before there is one);
   // both return Status::held. Errors: shape_mismatch (spans of another width), invalid_argument
-  // (token out of range); the state is unchanged.
+  // (token out of range); the state is unchanged. On a GPU a step waits for the device, and
+  // device_failed ends the stream: every later call returns it.
   Status step(std::span<const float> in, std::span<float> out) noexcept;
   // The same for token models; token in [0, vocabulary).
   Status step(int64_t token, std::span<float> out) noexcept;
 
   // T steps: in [T][input_width], out [T][output_width], the same outputs and final state as T
   // calls of step() within rounding. T = out.size() / output_width. quality() afterwards is the
-  // last step's.
+  // last step's. On a GPU it allocates, the first time and for longer inputs.
   Status forward(std::span<const float> in, std::span<float> out) noexcept;
   // The same for token models; `out` may also be one row, for the last step's logits alone. A token
   // out of range changes nothing.
@@ -69,16 +71,16 @@ class Session {
   void reset() noexcept;
 
   // `reference` keeps its state in double and rounds it to the float32 of a snapshot here.
-  // The state as snapshot bytes (info().snapshot_bytes), and back. save(span) does not allocate; it
-  // returns shape_mismatch for a span of another size. load() checks everything before it changes
-  // anything.
+  // The state as snapshot bytes (info().snapshot_bytes), and back. save(span) does not allocate (on
+  // a GPU the first time it does); it returns shape_mismatch for a span of another size. load()
+  // checks everything before it changes anything. On a GPU both may return device_failed.
   std::vector<std::byte> save() const;
   Status save(std::span<std::byte> out) const noexcept;
   Status load(std::span<const std::byte> snapshot, const LoadOptions& options,
               Fault* fault) noexcept;
   void load(std::span<const std::byte> snapshot, const LoadOptions& options = {});  // throws Error
 
-  Session clone() const;  // throws Error{out_of_memory}
+  Session clone() const;  // throws as the constructor does
 
   const std::shared_ptr<const Model>& model() const;
 
