@@ -157,7 +157,11 @@ std::optional<uint32_t> Lanes::attach() noexcept {
 }
 
 void Lanes::detach(uint32_t lane) noexcept {
-  if (lane < capacity()) streams_->attached[lane] = 0;
+  if (Has(lane)) streams_->attached[lane] = 0;
+}
+
+bool Lanes::Has(uint32_t lane) const noexcept {
+  return lane < capacity() && streams_->attached[lane];
 }
 
 Status Lanes::step(std::span<const uint8_t> mask, std::span<const float> in,
@@ -228,13 +232,13 @@ Status Lanes::forward(std::span<const uint8_t> mask, std::span<const int64_t> to
 }
 
 uint32_t Lanes::quality(uint32_t lane) const noexcept {
-  return lane < capacity() ? streams_->lanes[lane].quality() : 0;
+  return Has(lane) ? streams_->lanes[lane].quality() : 0;
 }
 uint64_t Lanes::steps(uint32_t lane) const noexcept {
-  return lane < capacity() ? streams_->lanes[lane].steps() : 0;
+  return Has(lane) ? streams_->lanes[lane].steps() : 0;
 }
 void Lanes::reset(uint32_t lane) noexcept {
-  if (lane < capacity()) streams_->lanes[lane].Reset();
+  if (Has(lane)) streams_->lanes[lane].Reset();
 }
 
 std::vector<std::byte> Lanes::save(uint32_t lane) const {
@@ -246,13 +250,13 @@ std::vector<std::byte> Lanes::save(uint32_t lane) const {
 }
 
 Status Lanes::save(uint32_t lane, std::span<std::byte> out) const noexcept {
-  return lane < capacity() ? streams_->lanes[lane].Save(out) : Status::invalid_argument;
+  return Has(lane) ? streams_->lanes[lane].Save(out) : Status::invalid_argument;
 }
 
 Status Lanes::load(uint32_t lane, std::span<const std::byte> snapshot, const LoadOptions& options,
                    Fault* fault) noexcept {
-  if (lane >= capacity()) {
-    return fault->Set(Status::invalid_argument, "lane: expected one below %u, got %u", capacity(),
+  if (!Has(lane)) {
+    return fault->Set(Status::invalid_argument, "lane: expected one that is attached, got %u",
                       lane);
   }
   return streams_->lanes[lane].Load(snapshot, options, fault);

@@ -67,6 +67,7 @@ class Lanes {
   const std::shared_ptr<const Model>& model() const noexcept;
 
  private:
+  bool Has(uint32_t lane) const noexcept;  // attached
   struct Streams;
   std::unique_ptr<Streams> streams_;
 };

@@ -17,9 +17,11 @@ namespace xst {
 // type, on the full ones too (through a scratch file beside `path`). `input`: [T][input_width]
 // float32 or [T] token ids; null means seeded random steps, 16 of them, or 2 from 2^26 parameters
 // on. The bound of a device kind is a multiple of the error that this machine's own kernels show,
-// at least 2e-6 of the largest output. Throws Error.
+// at least 2e-6 of the largest output. `framework`: the training framework's output for `input`,
+// [T][output_width], kept in the file as it is; may be empty. Throws Error.
 formats::Remarks PackWithProbe(const std::string& source, const std::string& path,
-                               const formats::PackOptions& options, const formats::Array* input);
+                               const formats::PackOptions& options, const formats::Array* input,
+                               std::span<const float> framework = {});
 
 // Runs `steps` rows of valid input through a fresh stream; tokens as numbers.
 std::vector<float> RunProbe(std::shared_ptr<const Model> model, uint32_t steps,

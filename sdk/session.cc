@@ -1,6 +1,5 @@
 #include "sdk/session.h"
 
-#include "sdk/device_steps.h"
 #include "sdk/session_core.h"
 
 namespace xst {
@@ -11,11 +10,6 @@ struct Session::Stream {
       : device(std::move(on_device)),
         frame(std::move(memory)),
         core(model, frame.bytes().data(), device.get()) {}
-  Status Forward(std::span<const float> in, std::span<const int64_t> tokens, uint64_t steps,
-                 std::span<float> out) noexcept {
-    LaneSteps lane = {&core, 0, in, tokens, out};
-    return RunStepsOf(*device, core.model(), {&lane, 1}, steps);
-  }
   std::unique_ptr<DeviceStreams> device;
   Memory frame;
   SessionCore core;
@@ -54,37 +48,11 @@ Status Session::step(int64_t token, std::span<float> out) noexcept {
 }
 
 Status Session::forward(std::span<const float> in, std::span<float> out) noexcept {
-  const size_t in_width = model_->info().input_width, out_width = model_->info().output_width;
-  const size_t steps = out.size() / out_width;
-  if (model_->info().tokens || steps * out_width != out.size() || steps * in_width != in.size()) {
-    return Status::shape_mismatch;
-  }
-  if (stream_->device) return stream_->Forward(in, {}, steps, out);
-  Status status = Status::ok;
-  for (size_t t = 0; t < steps; ++t) {
-    const Status s =
-        step(in.subspan(t * in_width, in_width), out.subspan(t * out_width, out_width));
-    if (s != Status::ok) status = s;
-  }
-  return status;
+  return stream_->core.Forward(in, out);
 }
 
 Status Session::forward(std::span<const int64_t> tokens, std::span<float> out) noexcept {
-  const ModelInfo& info = model_->info();
-  const size_t width = info.output_width;
-  const bool last_only = out.size() == width && !tokens.empty();
-  if (!info.tokens || (!last_only && tokens.size() * width != out.size())) {
-    return Status::shape_mismatch;
-  }
-  for (int64_t token : tokens) {
-    if (token < 0 || token >= formats::VocabSize(info.config)) return Status::invalid_argument;
-  }
-  if (stream_->device) return stream_->Forward({}, tokens, tokens.size(), out);
-  for (size_t t = 0; t < tokens.size(); ++t) {
-    const Status s = step(tokens[t], out.subspan(last_only ? 0 : t * width, width));
-    if (s != Status::ok) return s;
-  }
-  return Status::ok;
+  return stream_->core.Forward(tokens, out);
 }
 
 uint32_t Session::quality() const noexcept { return stream_->core.quality(); }

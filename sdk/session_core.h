@@ -21,6 +21,10 @@ class SessionCore {
   Status Step(std::span<const float> in, std::span<float> out) noexcept;
   Status Step(int64_t token, std::span<float> out) noexcept;
 
+  // As Session::forward; a device's streams have this one lane.
+  Status Forward(std::span<const float> in, std::span<float> out) noexcept;
+  Status Forward(std::span<const int64_t> tokens, std::span<float> out) noexcept;
+
   // Step in three parts, so that several lanes may share the second: Begin takes the input (ok,
   // held, or an error that changes nothing), the ops run, End gives the output.
   Status Begin(std::span<const float> in) noexcept;

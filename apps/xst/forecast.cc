@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "apps/xst/commands.h"
-#include "apps/xst/names.h"
+#include "sdk/names.h"
 #include "apps/xst/table.h"
 #include "formats/npy.h"
 #include "sdk/forecast.h"

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "apps/xst/commands.h"
-#include "apps/xst/names.h"
+#include "sdk/names.h"
 #include "formats/output_file.h"
 #include "formats/text.h"
 #include "sdk/generate.h"

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/xst/commands.h"
-#include "apps/xst/names.h"
+#include "sdk/names.h"
 #include "formats/manifest.h"
 
 namespace xst::cli {

@@ -9,7 +9,7 @@
 #include <system_error>
 
 #include "apps/xst/commands.h"
-#include "apps/xst/names.h"
+#include "sdk/names.h"
 #include "formats/manifest.h"
 #include "formats/npy.h"
 #include "formats/pack.h"

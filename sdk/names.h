@@ -4,7 +4,7 @@
 #include "formats/config.h"
 #include "formats/manifest.h"
 
-namespace xst::cli {
+namespace xst {
 
 inline const char* Name(formats::DType dtype) {
   switch (dtype) {
@@ -38,4 +38,4 @@ inline const char* Name(formats::Layout layout) {
   return layout == formats::Layout::panel ? "panel" : "rows";
 }
 
-}  // namespace xst::cli
+}  // namespace xst
