@@ -29,8 +29,8 @@ struct Options {
   // back.
   bool resident = false;
   // cuda, xLSTM Large with a Session: forward() rounds what lies between matrix products to bf16,
-  // which the tensor cores take; the logits are off by about 1e-2 of the largest. The state and
-  // every step stay float. Without cuBLASLt forward() returns no_device.
+  // which the tensor cores take: as good as bf16 weights, the logits off by about 1e-2 of the
+  // largest, more where a step is ill-conditioned. The state and every step stay float. Without cuBLASLt forward() returns no_device.
   bool bf16_forward = false;
   bool check_full = false;  // verify every weight of a file that is only mapped (>= 64 MiB)
 };

@@ -2,7 +2,7 @@
 // launch). Each calls WaitForPredecessor() before it reads anything the predecessor writes or
 // writes anything, and only then LetSuccessorStart(): so when a kernel starts, everything before
 // its predecessor has finished, and what was written there (a state of the step before) may be read
-// before the wait.
+// before the wait. The mLSTM cell of a decode lets its successor start sooner (mlstm_decode.h).
 #pragma once
 
 #include <cuda_runtime.h>

@@ -24,8 +24,19 @@ inline int TeamsFor(uint32_t lanes, int major) {
   return lanes == 1 && HasLargeShared(major) ? 2 : 1;
 }
 
+// Threads that share the registers of a multiprocessor: beside one lane's block of short rows a
+// block of the cell fits, see mlstm_decode.cu.
+template <int kTeams, int kPieces>
+inline constexpr int kBlockThreads = kTeams == 2 && kPieces == 1 ? 640 : kTeams* kRowThreads;
+
+// See RowShares; found by measurement.
+template <class W, int kTeams>
+inline constexpr uint32_t kSkewBytes = kTeams == 1                        ? 0
+                                       : sizeof(typename W::Element) == 1 ? 32 << 10
+                                                                          : 48 << 10;
+
 template <class W, int kTeams, int kPieces, int kLanes>
-__global__ void __launch_bounds__(kTeams* kRowThreads, 1)
+__global__ void __launch_bounds__(kBlockThreads<kTeams, kPieces>, 1)
     GemvKernel(const __grid_constant__ RowTask a, const __grid_constant__ Frames<float> f) {
   using Feed = RowFeed<W, kTeams>;
   using Work = RowWork<W, kTeams, kPieces, kLanes>;
@@ -42,8 +53,8 @@ __global__ void __launch_bounds__(kTeams* kRowThreads, 1)
     LetSuccessorStart();
     typename Work::X x;
     Work::Prepare(a, f, sums, x);
-    if (a.has_cell) FinishCell(a.cell, f);
     Work::Run(a, f, x, sums, feed);
+    if (a.has_cell) FinishCell(a.cell, f);  // the teams that own the fewest rows
   }
 }
 
@@ -60,11 +71,14 @@ cudaError_t LaunchLanes(const RowTask& a, const Frames<float>& f, const DeviceSh
           kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared))) {
     return e;
   }
-  const uint32_t units =
-      a.epilogue == RowEpilogue::gated ? a.act.size : a.part[0].rows + a.part[1].rows;
+  const bool gated = a.epilogue == RowEpilogue::gated;
+  const uint32_t units = gated ? a.act.size : a.part[0].rows + a.part[1].rows;
   const uint32_t blocks = std::min(units, static_cast<uint32_t>(device.multiprocessors));
+  RowTask task = a;
+  task.shares =
+      RowShares::Of(units, blocks * kTeams, a.row_bytes * (gated ? 2 : 1), kSkewBytes<W, kTeams>);
   return LaunchKernel(kernel, blocks, kTeams * kRowThreads, shared, dependent && device.early_start,
-                      stream, a, f);
+                      stream, task, f);
 }
 
 template <class W, int kPieces>

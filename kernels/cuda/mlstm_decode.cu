@@ -6,12 +6,15 @@
 namespace xst::kernels::cuda {
 namespace {
 
-__global__ void __launch_bounds__(MlstmTile::kThreads)
+// A quarter of a multiprocessor's registers, what the kernel before leaves free: so C is read while
+// that one still runs. The successor, which reads nothing but weights before it waits for this
+// kernel, and so for the one before, may start at once.
+__global__ void __launch_bounds__(MlstmTile::kThreads, 4)
     Cell(const __grid_constant__ MlstmCell o, const __grid_constant__ Frames<float> frames) {
   __shared__ float scratch[MlstmTile::kScratch];
+  LetSuccessorStart();
   MlstmTile tile(o, frames, blockIdx.y, blockIdx.x);
   WaitForPredecessor();
-  LetSuccessorStart();
   if (frames.active && !frames.active[blockIdx.y]) return;
   tile.Step(scratch);
 }

@@ -11,7 +11,8 @@ class MlstmTile {
  public:
   static constexpr int kThreads = kRowThreads;
   static constexpr int kColumns = 32;
-  static constexpr int kScratch = kThreads / 32 * (1 + kColumns);  // floats of shared memory
+  static constexpr int kScratch =
+      2 * kThreads + kThreads / 32 * (1 + kColumns);  // floats of shared memory
 
   static __host__ __device__ uint32_t TilesOf(const MlstmCell& o) {
     return (o.dv + kColumns - 1) / kColumns;
@@ -37,8 +38,9 @@ class MlstmTile {
   // C' and h. n and m stay as they are: all tiles of a head read them.
   __device__ void Step(float* scratch) {
     const uint32_t t = TeamThread(), warp = t / 32, lane = t % 32;
-    float* warp_dots = scratch;
-    float* warp_sums = scratch + kThreads / 32;
+    auto* rows = reinterpret_cast<float2*>(scratch);  // k and q of the rows in flight
+    float* warp_dots = scratch + 2 * kThreads;
+    float* warp_sums = warp_dots + kThreads / 32;
     const float* q = frame_ + o_.q + head_ * o_.dk;
     const float* k = frame_ + o_.k + head_ * o_.dk;
     const float* n = frame_ + o_.n + head_ * o_.stride_n;
@@ -49,41 +51,38 @@ class MlstmTile {
     const float scale = MlstmScale(o_);
     const float q_scale = o_.scale_key ? 1 : scale, k_scale = o_.scale_key ? scale : 1;
     const uint32_t first_row = t / kThreadsARow;
-    float keys[kBatch], queries[kBatch];
-    const auto load_rows = [&](uint32_t row) {
-#pragma unroll
-      for (int j = 0; j < kBatch; ++j) {
-        const uint32_t r = row + j * kRowStep;
-        keys[j] = r < o_.dk ? __ldcg(k + r) * k_scale : 0;
-        queries[j] = r < o_.dk ? __ldcg(q + r) * q_scale : 0;
-      }
+    float key = 0, query = 0, old = 0;  // of row base + t
+    const auto load_row = [&](uint32_t r) {
+      key = r < o_.dk ? __ldcg(k + r) * k_scale : 0;
+      query = r < o_.dk ? __ldcg(q + r) * q_scale : 0;
+      old = r < o_.dk ? __ldcg(n + r) : 0;
     };
-    load_rows(first_row);
+    load_row(t);
     const MlstmDecay<float> g = DecayOf(o_, frame_, head_);
 
     float dot = 0;
-    for (uint32_t r = t; r < o_.dk; r += kThreads) {
-      const float kept = MulAdd(g.keep, __ldcg(n + r), g.add * (__ldcg(k + r) * k_scale));
-      dot = MulAdd(__ldcg(q + r) * q_scale, kept, dot);
-    }
-    for (uint32_t row = first_row; row < o_.dk && columns_;) {
+    for (uint32_t base = 0;;) {
+      const float input = g.add * key;
+      rows[t] = make_float2(input, query);
+      dot = MulAdd(query, MulAdd(g.keep, old, input), dot);
+      SyncTeam();
 #pragma unroll
       for (int j = 0; j < kBatch; ++j) {
-        const uint32_t r = row + j * kRowStep;
-        if (r >= o_.dk) break;
-        const float key = g.add * keys[j];
+        const uint32_t in_batch = first_row + j * kRowStep, r = base + in_batch;
+        if (r >= o_.dk || columns_ == 0) break;
+        const float2 row = rows[in_batch];
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          held_[j][i] = MulAdd(g.keep, held_[j][i], key * v[i]);
-          sum[i] = MulAdd(queries[j], held_[j][i], sum[i]);
+          held_[j][i] = MulAdd(g.keep, held_[j][i], row.x * v[i]);
+          sum[i] = MulAdd(row.y, held_[j][i], sum[i]);
         }
         Store(held_[j], c_ + size_t{r} * o_.stride_c);
       }
-      row += kBatch * kRowStep;
-      if (row < o_.dk) {
-        Load(row);
-        load_rows(row);
-      }
+      base += kThreads;
+      if (base >= o_.dk) break;
+      load_row(base + t);
+      Load(base + first_row);
+      SyncTeam();
     }
     dot = SumOver<32>(dot);
     if (lane == 0) warp_dots[warp] = dot;
@@ -108,6 +107,7 @@ class MlstmTile {
   static constexpr int kThreadsARow = kColumns / 4;
   static constexpr int kRowStep = kThreads / kThreadsARow;  // rows a team touches at once
   static constexpr int kBatch = 8;                          // rows of a thread in flight
+  static_assert(kBatch * kRowStep == kThreads);
 
   __device__ void Load(uint32_t row) {
 #pragma unroll

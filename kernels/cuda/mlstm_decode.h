@@ -8,8 +8,9 @@
 namespace xst::kernels::cuda {
 
 // All of MlstmCell but n' and m', which every block still reads: the kernel that comes next in the
-// stream writes them (Gemv::cell). C is read before the predecessor has finished. `dependent`: see
-// dependent_launch.cuh.
+// stream writes them (Gemv::cell). That one may start before the predecessor of this has finished,
+// so it reads only constants before it waits. C is read before the predecessor has finished.
+// `dependent`: see dependent_launch.cuh.
 cudaError_t LaunchMlstmDecode(const MlstmCell& o, const Frames<float>& frames, bool dependent,
                               cudaStream_t stream);
 

@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/linear_tokens.h"
 #include "kernels/cuda/mlstm_lanes.cuh"
+#include "kernels/cuda/mlstm_lanes_cluster.cuh"
 
 namespace xst::kernels::cuda {
 namespace {
@@ -40,26 +41,7 @@ size_t SharedBytes(const MlstmBlock& b) {
                          .size;
 }
 
-}  // namespace
-
-bool BlockFits(const MlstmBlock& b, const Frames<float>& frames) {
-  const MlstmCell& cell = b.cell;
-  const uint32_t channels = b.q.w.rows;
-  const auto aligned = [&](Slot slot) {
-    return reinterpret_cast<uintptr_t>(frames.data + slot) % 16 == 0;
-  };
-  return LinearTokensFits(&b.norm, b.up, nullptr) && LinearTokensFits(nullptr, b.down, nullptr) &&
-         b.gates.w.layout == Layout::rows && b.q.w.layout == Layout::rows && cell.dk == cell.dv &&
-         cell.dk % 4 == 0 && cell.dk <= 128 && channels == cell.heads * cell.dk &&
-         b.k.w.rows == channels && b.v.w.rows == channels && b.k.w.cols == b.q.w.cols &&
-         b.v.w.cols == b.q.w.cols && b.gates.w.cols == 3 * channels &&
-         b.gates.w.rows == 2 * cell.heads && !b.gates.accumulate &&
-         (!b.conv || b.conv->kernel <= kMostTaps) && cell.stride_c % 4 == 0 && aligned(cell.c) &&
-         frames.stride % 4 == 0 && SharedBytes(b) <= kMostShared;
-}
-
-cudaError_t LaunchMlstmCore(const MlstmBlock& b, const Frames<float>& frames, cudaStream_t stream) {
-  if (frames.lanes == 0) return cudaSuccess;
+MlstmCore CoreOf(const MlstmBlock& b, const Frames<float>& frames) {
   MlstmCore p = {};
   p.heads = b.cell.heads;
   p.dim = b.cell.dk;
@@ -96,7 +78,103 @@ cudaError_t LaunchMlstmCore(const MlstmBlock& b, const Frames<float>& frames, cu
   p.n = b.cell.n;
   p.m = b.cell.m;
   p.streaming = frames.stride * 4 * frames.lanes > kStreamingBytes;
+  return p;
+}
 
+// Beyond, a cluster's reads of the weights cost more than the kernels it saves.
+constexpr uint32_t kMostClusterLanes = 96;
+
+uint32_t ClusterLanes(uint32_t lanes) { return lanes <= 32 ? 1 : 2; }
+
+size_t ClusterBytes(const MlstmBlock& b, uint32_t lanes) {
+  return size_t{4} * MlstmClusterShared(lanes, b.cell.heads, b.q.w.cols).size;
+}
+
+// Of a block that BlockFits.
+bool ClusterFits(const MlstmBlock& b, const Frames<float>& frames) {
+  const uint32_t heads = b.cell.heads, block = b.q.w.cols, width = b.norm.size;
+  int device = 0, clusters = 0;
+  return frames.lanes <= kMostClusterLanes && b.cell.dk == kClusterHeadDim &&
+         b.cell.stride_c == kClusterHeadDim && heads >= 2 && heads <= kMostClusterHeads &&
+         width % 4 == 0 && width <= kClusterWidth && b.up.w.rows == 2 * b.q.w.rows &&
+         b.v.x == b.up.y && b.out.z == b.up.y + b.q.w.rows && b.down.x == b.out.y &&
+         b.down.y == b.norm.x && b.down.accumulate && b.down.w.rows == width &&
+         b.down.w.cols == b.q.w.rows && b.down.w.dtype == b.up.w.dtype && block % 4 == 0 &&
+         block <= 32 && 32 % block == 0 &&
+         reinterpret_cast<uintptr_t>(frames.data + b.norm.x) % 16 == 0 &&
+         reinterpret_cast<uintptr_t>(frames.data + b.cell.c) % 16 == 0 &&
+         ClusterBytes(b, ClusterLanes(frames.lanes)) <= kMostShared &&
+         cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, device) == cudaSuccess &&
+         clusters != 0;
+}
+
+template <class W, int kLanes>
+cudaError_t LaunchCluster(const MlstmWhole& w, size_t bytes, const Frames<float>& frames,
+                          cudaStream_t stream) {
+  const uint32_t heads = w.core.heads;
+  const auto kernel = MlstmClusterKernel<W, kLanes>;
+  if (const cudaError_t error = AllowShared(kernel, bytes); error != cudaSuccess) return error;
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {heads, 1, 1};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3((frames.lanes + kLanes - 1) / kLanes * heads);
+  config.blockDim = dim3(kClusterThreads);
+  config.dynamicSmemBytes = bytes;
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = 2;
+  return cudaLaunchKernelEx(&config, kernel, w, frames);
+}
+
+cudaError_t LaunchCluster(const MlstmBlock& b, const Frames<float>& frames, cudaStream_t stream) {
+  MlstmWhole w = {};
+  w.core = CoreOf(b, frames);
+  w.up = AnyMatrixOf(b.up.w, b.up.bias);
+  w.down = AnyMatrixOf(b.down.w, b.down.bias);
+  w.norm_weight = b.norm.weight;
+  w.norm_bias = b.norm.bias;
+  w.norm_offset = b.norm.weight_offset;
+  w.norm_eps = b.norm.eps;
+  w.norm_center = b.norm.center;
+  w.width = b.norm.size;
+  w.slice = (w.width + w.core.heads - 1) / w.core.heads;
+  w.x = b.norm.x;
+  const uint32_t lanes = ClusterLanes(frames.lanes);
+  const size_t bytes = ClusterBytes(b, lanes);
+  cudaError_t error = cudaErrorInvalidValue;
+  WithWeights(w.up.dtype, [&](auto type) {
+    using W = decltype(type);
+    error = lanes == 1 ? LaunchCluster<W, 1>(w, bytes, frames, stream)
+                       : LaunchCluster<W, 2>(w, bytes, frames, stream);
+  });
+  return error;
+}
+
+}  // namespace
+
+bool BlockFits(const MlstmBlock& b, const Frames<float>& frames) {
+  const MlstmCell& cell = b.cell;
+  const uint32_t channels = b.q.w.rows;
+  const auto aligned = [&](Slot slot) {
+    return reinterpret_cast<uintptr_t>(frames.data + slot) % 16 == 0;
+  };
+  return LinearTokensFits(&b.norm, b.up, nullptr) && LinearTokensFits(nullptr, b.down, nullptr) &&
+         b.gates.w.layout == Layout::rows && b.q.w.layout == Layout::rows && cell.dk == cell.dv &&
+         cell.dk % 4 == 0 && cell.dk <= 128 && channels == cell.heads * cell.dk &&
+         b.k.w.rows == channels && b.v.w.rows == channels && b.k.w.cols == b.q.w.cols &&
+         b.v.w.cols == b.q.w.cols && b.gates.w.cols == 3 * channels &&
+         b.gates.w.rows == 2 * cell.heads && !b.gates.accumulate &&
+         (!b.conv || b.conv->kernel <= kMostTaps) && cell.stride_c % 4 == 0 && aligned(cell.c) &&
+         frames.stride % 4 == 0 && SharedBytes(b) <= kMostShared;
+}
+
+cudaError_t LaunchMlstmCore(const MlstmBlock& b, const Frames<float>& frames, cudaStream_t stream) {
+  if (frames.lanes == 0) return cudaSuccess;
+  const MlstmCore p = CoreOf(b, frames);
   int device = 0, multiprocessors = 0;
   cudaError_t error = cudaGetDevice(&device);
   if (error == cudaSuccess) {
@@ -133,6 +211,8 @@ cudaError_t LaunchMlstmCore(const MlstmBlock& b, const Frames<float>& frames, cu
 }
 
 cudaError_t LaunchBlock(const MlstmBlock& b, const Frames<float>& frames, cudaStream_t stream) {
+  if (frames.lanes == 0) return cudaSuccess;
+  if (ClusterFits(b, frames)) return LaunchCluster(b, frames, stream);
   if (const cudaError_t error = LaunchLinearTokens(&b.norm, b.up, nullptr, frames, stream);
       error != cudaSuccess) {
     return error;

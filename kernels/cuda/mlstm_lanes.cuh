@@ -224,15 +224,7 @@ class MlstmLane {
     if constexpr (kStaged) {
       const uint32_t across = (p_.block + 3) / 4 * 4;
       const float* const row = shared_ + at_.block + (which * p_.channels + channel) * across;
-      if (p_.block % 4 == 0) {
-        for (uint32_t j = 0; j < p_.block; j += 4) {
-          const float4 r = *reinterpret_cast<const float4*>(row + j);
-          const float4 v = *reinterpret_cast<const float4*>(x + j);
-          sum = fmaf(r.w, v.w, fmaf(r.z, v.z, fmaf(r.y, v.y, fmaf(r.x, v.x, sum))));
-        }
-      } else {
-        for (uint32_t j = 0; j < p_.block; ++j) sum = fmaf(row[j], x[j], sum);
-      }
+      for (uint32_t j = 0; j < p_.block; ++j) sum = fmaf(row[j], x[j], sum);
       return w.bias ? sum + w.bias[channel] : sum;
     } else {
       const size_t row = size_t{channel} * w.row_stride;
@@ -240,13 +232,36 @@ class MlstmLane {
       return w.Finished(sum, channel);
     }
   }
+  __device__ static float Dot4(const float* w, float4 x, float sum) {
+    const float4 r = *reinterpret_cast<const float4*>(w);
+    return fmaf(r.w, x.w, fmaf(r.z, x.z, fmaf(r.y, x.y, fmaf(r.x, x.x, sum))));
+  }
   __device__ void Project() {
     float* const qkv = shared_ + at_.qkv;
+    const bool quads = kStaged && p_.block % 4 == 0;
     for (uint32_t channel = thread_; channel < p_.channels; channel += blockDim.x) {
       const uint32_t from = channel == thread_ ? block_at_ : channel / p_.block * p_.block;
       const float *const a = shared_ + at_.a + from, *const c = shared_ + at_.c + from;
-      const float q = BlockRow(p_.q, 0, c, channel), k = BlockRow(p_.k, 1, c, channel);
-      const float v = BlockRow(p_.v, 2, a, channel);
+      float q = 0, k = 0, v = 0;
+      if (quads) {  // the three side by side: none waits for another's reads
+        const float* const row = shared_ + at_.block + channel * p_.block;
+        const uint32_t next = p_.channels * p_.block;
+#pragma unroll 1
+        for (uint32_t j = 0; j < p_.block; j += 4) {
+          const float4 from_a = *reinterpret_cast<const float4*>(a + j);
+          const float4 from_c = *reinterpret_cast<const float4*>(c + j);
+          q = Dot4(row + j, from_c, q);
+          k = Dot4(row + next + j, from_c, k);
+          v = Dot4(row + 2 * next + j, from_a, v);
+        }
+        if (p_.q.bias) q += p_.q.bias[channel];
+        if (p_.k.bias) k += p_.k.bias[channel];
+        if (p_.v.bias) v += p_.v.bias[channel];
+      } else {
+        q = BlockRow(p_.q, 0, c, channel);
+        k = BlockRow(p_.k, 1, c, channel);
+        v = BlockRow(p_.v, 2, a, channel);
+      }
       qkv[channel] = q;
       qkv[p_.channels + channel] = k;
       qkv[2 * p_.channels + channel] = v;

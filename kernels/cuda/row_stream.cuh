@@ -9,6 +9,8 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
+
 #include "kernels/cuda/frames.h"
 #include "kernels/cuda/math.cuh"
 #include "kernels/cuda/weights.cuh"
@@ -49,6 +51,25 @@ struct RowSet {  // of one matrix
   Slot y;
 };
 
+// Which rows (gated: pairs of rows) the teams of a grid own. The first blocks, whose
+// multiprocessors became free first, own fewer: so the blocks end one after the other, and while
+// some multiprocessors change to the next kernel, others keep the memory busy.
+struct RowShares {
+  uint64_t base, skew;  // the rows of team i begin with i (base + i skew) / 2^32
+
+  // The first team owns `skew_bytes` less than the mean (half of it, if that is less), the last as
+  // much more.
+  static RowShares Of(uint32_t rows, uint32_t teams, size_t row_bytes, uint32_t skew_bytes) {
+    const uint64_t even = ((uint64_t{rows} << 32) + teams - 1) / teams;
+    const uint64_t most = std::min((uint64_t{skew_bytes} << 32) / row_bytes, even / 2);
+    const uint64_t skew = most / teams;
+    return {even - skew * teams, skew};
+  }
+  __device__ uint32_t First(uint32_t team) const {
+    return static_cast<uint32_t>(team * (base + team * skew) >> 32);
+  }
+};
+
 // y = W x' with what comes before and after, see Gemv.
 struct RowTask {
   RowSet part[2];
@@ -62,6 +83,7 @@ struct RowTask {
   MlstmOut out;
   MlstmCell cell;
   GatedAct act;
+  RowShares shares;
 };
 
 // The rows of this team: gated, pairs of a gate row and its linear row, which alternate.
@@ -69,9 +91,8 @@ struct RowSpan {
   uint32_t first, count;
   __device__ explicit RowSpan(const RowTask& a) {
     const bool gated = a.epilogue == RowEpilogue::gated;
-    const uint32_t n = gated ? a.act.size : a.part[0].rows + a.part[1].rows;
-    first = uint64_t{n} * TeamIndex() / Teams();
-    count = static_cast<uint32_t>(uint64_t{n} * (TeamIndex() + 1) / Teams()) - first;
+    first = a.shares.First(TeamIndex());
+    count = a.shares.First(TeamIndex() + 1) - first;
     if (gated) first *= 2, count *= 2;
   }
 };

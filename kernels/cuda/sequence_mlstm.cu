@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/chained_launch.cuh"
 #include "kernels/cuda/lane.cuh"
 #include "kernels/cuda/sequence.h"
+#include "kernels/cuda/sequence_mlstm_project.cuh"
 #include "kernels/cuda/sequence_mlstm_steps.cuh"
 #include "kernels/cuda/shared_memory.h"
 
@@ -45,6 +47,8 @@ __global__ void __launch_bounds__(kGateWarps * 32)
   const int warps = blockDim.x / 32, head = blockIdx.x % o.heads, warp = threadIdx.x / 32;
   const int steps = s.steps, chunks = (steps + kChunk - 1) / kChunk;
   const size_t lane = blockIdx.x / o.heads;
+  WaitForPredecessor();
+  LetSuccessorStart();
   const float* tokens = s.tokens.data + lane * s.steps * s.tokens.stride + o.gates + head;
   float m = s.state.data[lane * s.state.stride + o.m + head];
   gates += size_t{blockIdx.x} * chunks;
@@ -103,9 +107,12 @@ __device__ void Copy(float* to, const Rows& from) {
   }
 }
 
-template <class A, int kSlice, int kStages>
+// kProject: q and k are made of what o.k names, v of what o.v does, by the blocks of `project`; dk
+// is at most kTileK.
+template <class A, int kSlice, int kStages, bool kProject>
 __global__ void __launch_bounds__(kChunkThreads, kStages == 1 ? 2 : 1)
-    ChunkKernel(MlstmCell o, Sequence<float> s, Walk walk) {
+    ChunkKernel(const __grid_constant__ MlstmCell o, const __grid_constant__ Sequence<float> s,
+                const __grid_constant__ Walk walk, const __grid_constant__ Projections project) {
   extern __shared__ __align__(16) unsigned char shared[];
   auto& mem = *reinterpret_cast<Memory<A>*>(shared);
   constexpr int kTileElements = kChunk * A::kStrideQ;
@@ -138,7 +145,9 @@ __global__ void __launch_bounds__(kChunkThreads, kStages == 1 ? 2 : 1)
       const size_t first = size_t(next_chunk) * kChunk * stride;
       const int rows = min(kChunk, steps - next_chunk * kChunk), begin = next_tile * kTileK;
       float* to = qk + next_stage * 2 * kTileElements;
-      Copy<kTileK, A::kStrideQ>(to, {q + first + begin, stride, rows, dk - begin, walk.vector});
+      if (!kProject) {
+        Copy<kTileK, A::kStrideQ>(to, {q + first + begin, stride, rows, dk - begin, walk.vector});
+      }
       Copy<kTileK, A::kStrideQ>(to + kTileElements,
                                 {k + first + begin, stride, rows, dk - begin, walk.vector});
       if (next_tile == 0) {
@@ -155,6 +164,12 @@ __global__ void __launch_bounds__(kChunkThreads, kStages == 1 ? 2 : 1)
     CommitCopies();
   };
 
+  const HeadBlocks<A::kStrideQ> head_blocks = {qk, qk + kTileElements};
+  const SliceBlocks<kSlice, A::kStrideV> slice_blocks = {mem.v[0]};
+  if constexpr (kProject) {
+    head_blocks.Fill(project, head * dk, dk);
+    slice_blocks.Fill(project, head * o.dv + slice * kSlice, columns);
+  }
 #pragma unroll
   for (int i = 0; i < kStages; ++i) issue();
   for (int i = thread; i < walk.tiles * kTileK * kSlice; i += kChunkThreads) {
@@ -177,6 +192,11 @@ __global__ void __launch_bounds__(kChunkThreads, kStages == 1 ? 2 : 1)
       stage = stage + 1 == kStages ? 0 : stage + 1;
       WaitForCopies<kStages - 1>();
       __syncthreads();
+      if constexpr (kProject) {
+        head_blocks.Project(project, head * dk, dk);
+        slice_blocks.Project(project, head * o.dv + slice * kSlice, columns, mem.v[chunk % 2]);
+        __syncthreads();
+      }
 
       float* tile_c = c + tile * kTileK * A::kStrideC;
       float* tile_n = n + tile * kTileK;
@@ -270,17 +290,23 @@ __global__ void __launch_bounds__(kChunkThreads, kStages == 1 ? 2 : 1)
 }
 
 template <class A, int kSlice, int kStages>
-cudaError_t LaunchChunks(const MlstmCell& o, const Sequence<float>& s, const Work& work,
-                         cudaStream_t stream) {
+cudaError_t LaunchChunks(const MlstmCell& o, const Projections* project, const Sequence<float>& s,
+                         const Work& work, cudaStream_t stream) {
   Walk walk{static_cast<int>((o.dv + kSlice - 1) / kSlice),
             static_cast<int>((o.dk + kTileK - 1) / kTileK), InVectors(o, s), work};
   if (walk.tiles < kStages) return cudaErrorInvalidValue;  // v has two buffers, one chunk ahead
   const size_t bytes = SharedBytes<A, kStages>(walk.tiles);
-  const auto kernel = ChunkKernel<A, kSlice, kStages>;
+  auto kernel = ChunkKernel<A, kSlice, kStages, false>;
+  if constexpr (kStages == 1) {
+    if (project) kernel = ChunkKernel<A, kSlice, kStages, true>;
+  }
   cudaError_t error = AllowShared(kernel, bytes);
   if (error == cudaSuccess) error = LaunchGates(o, s, work.gates, stream);
   if (error != cudaSuccess) return error;
-  kernel<<<s.state.lanes * o.heads * walk.slices, kChunkThreads, bytes, stream>>>(o, s, walk);
+  // Not early: blocks that come while others leave would share one multiprocessor beside an idle
+  // one.
+  kernel<<<s.state.lanes * o.heads * walk.slices, kChunkThreads, bytes, stream>>>(
+      o, s, walk, project ? *project : Projections{});
   error = cudaGetLastError();
   return error == cudaSuccess && walk.slices > 1 ? LaunchEnds(o, s, work.ends, stream) : error;
 }
@@ -298,10 +324,10 @@ int FittingSlice(const MlstmCell& o, uint32_t lanes) {
 }
 
 template <template <int> class A, int kStages>
-cudaError_t LaunchSlices(int slice, const MlstmCell& o, const Sequence<float>& s, const Work& work,
-                         cudaStream_t stream) {
-  return slice == 64 ? LaunchChunks<A<64>, 64, kStages>(o, s, work, stream)
-                     : LaunchChunks<A<32>, 32, kStages>(o, s, work, stream);
+cudaError_t LaunchSlices(int slice, const MlstmCell& o, const Projections* project,
+                         const Sequence<float>& s, const Work& work, cudaStream_t stream) {
+  return slice == 64 ? LaunchChunks<A<64>, 64, kStages>(o, project, s, work, stream)
+                     : LaunchChunks<A<32>, 32, kStages>(o, project, s, work, stream);
 }
 
 cudaError_t Launch(const MlstmCell& o, const Sequence<float>& s, bool fast, const Work& work,
@@ -309,10 +335,10 @@ cudaError_t Launch(const MlstmCell& o, const Sequence<float>& s, bool fast, cons
   if (fast && FitsFast(o)) return LaunchFast(o, s, work, stream);
   if (o.dk > kTileK) {
     const int slice = FittingSlice<Exact, 2>(o, s.state.lanes);
-    if (slice > 0) return LaunchSlices<Exact, 2>(slice, o, s, work, stream);
+    if (slice > 0) return LaunchSlices<Exact, 2>(slice, o, nullptr, s, work, stream);
   }
   const int slice = FittingSlice<Exact, 1>(o, s.state.lanes);
-  if (slice > 0) return LaunchSlices<Exact, 1>(slice, o, s, work, stream);
+  if (slice > 0) return LaunchSlices<Exact, 1>(slice, o, nullptr, s, work, stream);
   return LaunchSteps(o, s, work.ends, stream);
 }
 
@@ -326,8 +352,19 @@ cudaError_t Launch(const MlstmCell& o, const Sequence<double>& s, bool, const Wo
 cudaError_t LaunchGates(const MlstmCell& o, const Sequence<float>& s, ChunkGates* gates,
                         cudaStream_t stream) {
   const int warps = std::min<int>(kGateWarps, (s.steps + kChunk - 1) / kChunk);
-  GatesKernel<<<s.state.lanes * o.heads, warps * 32, 0, stream>>>(o, s, gates);
-  return cudaGetLastError();
+  return LaunchChained(GatesKernel, s.state.lanes * o.heads, warps * 32, 0, stream, o, s, gates);
+}
+
+bool FitsProjected(const MlstmCell& o, const Projections& project, const Sequence<float>& s) {
+  const auto fits = [](const BlockLinear& p) { return p.w.dtype == DType::f32 && p.w.cols == 4; };
+  return o.dk <= kTileK && fits(project.q) && fits(project.k) && fits(project.v) &&
+         InVectors(o, s) && FittingSlice<Exact, 1>(o, s.state.lanes) > 0;
+}
+
+cudaError_t LaunchProjected(const MlstmCell& o, const Projections& project,
+                            const Sequence<float>& s, const Work& work, cudaStream_t stream) {
+  const int slice = FittingSlice<Exact, 1>(o, s.state.lanes);
+  return LaunchSlices<Exact, 1>(slice, o, &project, s, work, stream);
 }
 
 Work WorkIn(const MlstmCell& o, uint32_t lanes, uint32_t steps, void* workspace) {

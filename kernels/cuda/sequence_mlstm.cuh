@@ -38,6 +38,14 @@ Work WorkIn(const MlstmCell& o, uint32_t lanes, uint32_t steps, void* workspace)
 cudaError_t LaunchGates(const MlstmCell& o, const Sequence<float>& s, ChunkGates* gates,
                         cudaStream_t stream);
 
+// The cell on chunks whose q and k are made of what o.k names, v of what o.v does.
+struct Projections {
+  BlockLinear q, k, v;
+};
+bool FitsProjected(const MlstmCell& o, const Projections& project, const Sequence<float>& s);
+cudaError_t LaunchProjected(const MlstmCell& o, const Projections& project,
+                            const Sequence<float>& s, const Work& work, cudaStream_t stream);
+
 // With bf16 factors. Bytes at Work::qk.
 bool FitsFast(const MlstmCell& o);
 size_t FastBytes(const MlstmCell& o, uint32_t lanes, uint32_t steps);

@@ -1,7 +1,10 @@
 #include "kernels/cuda/sequence_qkv.h"
 
+#include "kernels/cuda/chained_launch.cuh"
 #include "kernels/cuda/lane.cuh"
 #include "kernels/cuda/math.cuh"
+#include "kernels/cuda/sequence_mlstm.cuh"
+#include "kernels/cuda/sequence_qkv_fours.cuh"
 #include "kernels/cuda/shared_memory.h"
 #include "kernels/cuda/weights.cuh"
 
@@ -159,6 +162,22 @@ cudaError_t LaunchQkv(const QkvOps& o, const Sequence<float>& s, cudaStream_t st
   return cudaGetLastError();
 }
 
+bool FitsFours(const QkvOps& o, const Sequence<float>& s) {
+  const auto aligned = [&](Slot at) {
+    return reinterpret_cast<uintptr_t>(s.tokens.data + at) % 16 == 0;
+  };
+  return o.conv.kernel == Fours::kKernel && o.q.w.cols == 4 && o.k.w.cols == 4 && o.v.w.cols == 4 &&
+         o.gates.w.rows <= Fours::kGates && Fours::Bytes(o.conv.channels) <= SharedLimit() &&
+         s.tokens.stride % 4 == 0 && aligned(o.conv.x) && aligned(o.conv.y) && aligned(o.q.y);
+}
+
+cudaError_t LaunchFours(const QkvOps& o, bool store, const Sequence<float>& s,
+                        cudaStream_t stream) {
+  const uint32_t tiles = (s.steps + Fours::kTile - 1) / Fours::kTile;
+  return LaunchChained(store ? FoursKernel<true> : FoursKernel<false>, tiles * s.state.lanes,
+                       Fours::kThreads, Fours::Bytes(o.conv.channels), stream, o, s, tiles);
+}
+
 }  // namespace
 
 bool FitsSequence(const QkvOps& o) {
@@ -166,19 +185,45 @@ bool FitsSequence(const QkvOps& o) {
   const auto whole = [&](const BlockLinear& p, Slot x, Slot y) {
     return p.w.rows == channels && p.w.cols <= 32 && p.x == x && p.y == y;
   };
-  int device = 0, room = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&room, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   return channels % 4 == 0 && o.conv.kernel - 1 <= kTile && whole(o.q, o.conv.y, o.q.y) &&
          whole(o.k, o.conv.y, o.q.y + channels) && whole(o.v, o.conv.x, o.q.y + 2 * channels) &&
          o.gates.x == o.q.y && o.gates.w.cols == 3 * channels && !o.gates.accumulate &&
-         SharedBytes(o) <= static_cast<size_t>(room);
+         SharedBytes(o) <= SharedLimit();
 }
 
 cudaError_t LaunchSequence(const QkvOps& o, const Sequence<float>& s, cudaStream_t stream) {
   if (s.steps == 0 || s.state.lanes == 0) return cudaSuccess;
+  if (FitsFours(o, s)) return LaunchFours(o, true, s, stream);
   return o.q.w.cols <= 4 && o.k.w.cols <= 4 && o.v.w.cols <= 4 ? LaunchQkv<4>(o, s, stream)
                                                                : LaunchQkv<32>(o, s, stream);
+}
+
+namespace {
+
+// The cell as one that makes q, k and v itself.
+MlstmCell ReadingFronts(const QkvOps& o, MlstmCell cell) {
+  cell.q = cell.k = o.conv.y;
+  cell.v = o.conv.x;
+  return cell;
+}
+
+}  // namespace
+
+bool FitsSequence(const QkvOps& o, const MlstmCell& cell, const Sequence<float>& s) {
+  const uint32_t channels = o.conv.channels;
+  return FitsSequence(o) && FitsFours(o, s) && cell.heads * cell.dk == channels &&
+         cell.heads * cell.dv == channels && cell.q == o.q.y && cell.k == o.k.y &&
+         cell.v == o.v.y && cell.gates == o.gates.y &&
+         sequence::FitsProjected(ReadingFronts(o, cell), {o.q, o.k, o.v}, s);
+}
+
+cudaError_t LaunchSequence(const QkvOps& o, const MlstmCell& cell, const Sequence<float>& s,
+                           void* workspace, cudaStream_t stream) {
+  if (s.steps == 0 || s.state.lanes == 0) return cudaSuccess;
+  const cudaError_t error = LaunchFours(o, false, s, stream);
+  if (error != cudaSuccess) return error;
+  const auto work = sequence::WorkIn(cell, s.state.lanes, s.steps, workspace);
+  return sequence::LaunchProjected(ReadingFronts(o, cell), {o.q, o.k, o.v}, s, work, stream);
 }
 
 }  // namespace xst::kernels::cuda

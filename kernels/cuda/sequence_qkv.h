@@ -21,4 +21,10 @@ bool FitsSequence(const QkvOps& o);
 // c, q, k, v and the gates of every token, and the convolution's history.
 cudaError_t LaunchSequence(const QkvOps& o, const Sequence<float>& s, cudaStream_t stream);
 
+// The same with the cell behind it, where q, k and v need not be written: the cell makes them again
+// of c and of what the convolution reads. workspace: the cell's.
+bool FitsSequence(const QkvOps& o, const MlstmCell& cell, const Sequence<float>& s);
+cudaError_t LaunchSequence(const QkvOps& o, const MlstmCell& cell, const Sequence<float>& s,
+                           void* workspace, cudaStream_t stream);
+
 }  // namespace xst::kernels::cuda

@@ -1,160 +1,11 @@
-#include "kernels/cuda/lane.cuh"
-#include "kernels/cuda/math.cuh"
 #include "kernels/cuda/sequence.h"
+#include "kernels/cuda/sequence_slstm_pair.cuh"
 #include "kernels/cuda/shared_memory.h"
-#include "kernels/cuda/weights.cuh"
 
 namespace xst::kernels::cuda {
 namespace {
 
-// Of a gate of a channel, in R, bias and wx.
-__device__ uint32_t RowOf(uint32_t channel, uint32_t gate) {
-  return channel / 16 * 64 + gate * 16 + channel % 16;
-}
-
-// R[row][k ... k + 3], k a multiple of 4; 0 beyond its columns, as its rows are padded.
-template <class W>
-__device__ float4 WeightsAt(const Matrix& r, uint32_t row, uint32_t k) {
-  using Element = typename W::Element;
-  struct alignas(4 * sizeof(Element)) Four {
-    Element e[4];
-  };
-  const size_t stride = RowStride(r.dtype, r.cols);
-  if (k >= stride) return {};
-  const Four four =
-      *reinterpret_cast<const Four*>(static_cast<const Element*>(r.data) + row * stride + k);
-  float4 w = {W::Number(four.e[0]), W::Number(four.e[1]), W::Number(four.e[2]),
-              W::Number(four.e[3])};
-  if constexpr (W::kScaled) {
-    const float scale = r.scale[row];
-    w = {w.x * scale, w.y * scale, w.z * scale, w.w * scale};
-  }
-  return w;
-}
-
-template <class T>
-struct CellState {
-  T c, n, m;
-};
-
-template <class T>
-__device__ CellState<T> LoadState(const SlstmCell& o, const T* frame, uint32_t channel) {
-  if (o.lstm) return {frame[o.c + channel], T(0), T(0)};
-  return {frame[o.c + channel], frame[o.n + channel], frame[o.m + channel]};
-}
-
-template <class T>
-__device__ void StoreState(const SlstmCell& o, T* frame, uint32_t channel, const CellState<T>& s,
-                           T out) {
-  frame[o.c + channel] = s.c;
-  frame[o.y + channel] = Rounded(out);
-  if (o.lstm) return;
-  frame[o.n + channel] = s.n;
-  frame[o.m + channel] = s.m;
-}
-
-// The output of one channel; moves its state.
-template <class T>
-__device__ T Step(const SlstmCell& o, T i, T f, T z, T gate, CellState<T>* s) {
-  if (o.lstm) {
-    const T c = MulAdd(Sigmoid(f), s->c, Sigmoid(i) * tanh(z));
-    s->c = Rounded(c);
-    return Sigmoid(gate) * tanh(c);
-  }
-  const T lfm = s->m + LogSigmoid(fmin(f, T(o.forget_cap)));
-  const T m = s->n == 0 ? i : fmax(i, lfm);
-  const T input = fmin(exp(i - m), T(1));
-  const T forget = fmin(exp(lfm - m), T(1));
-  const T c = MulAdd(forget, s->c, input * tanh(z));
-  const T n = MulAdd(forget, s->n, input);
-  s->m = Rounded(m);
-  if constexpr (sizeof(T) == sizeof(double)) {
-    const T rescale = exp(m - s->m);  // c and n follow the m that is kept
-    s->c = Rounded(c * rescale);
-    s->n = Rounded(n * rescale);
-  } else {
-    s->c = c;
-    s->n = n;
-  }
-  return Sigmoid(gate) * c / n;
-}
-
-// A head of up to kDim <= 32 channels of one lane is a warp; its thread holds R of one channel.
-constexpr int kWarps = 2, kAhead = 4;
-
-template <class W, int kDim>
-__global__ void __launch_bounds__(kWarps * 32, 1)
-    WarpScanKernel(SlstmCell o, Sequence<float> s, uint32_t heads) {
-  __shared__ __align__(16) float shared_y[kWarps][2][kDim];
-  const uint32_t task = blockIdx.x * kWarps + threadIdx.x / 32, thread = threadIdx.x % 32;
-  if (task >= heads * s.state.lanes) return;
-  const uint32_t head = task % heads;
-  const size_t lane = task / heads;
-  if (!IsActive(s.state, lane)) return;
-  const bool real = thread < o.dim;
-  const uint32_t channel = head * o.dim + (real ? thread : 0);
-  float(&y)[2][kDim] = shared_y[threadIdx.x / 32];
-  float* frame = s.state.data + lane * s.state.stride;
-  float* tokens = s.tokens.data + lane * s.steps * s.tokens.stride;
-
-  float r[4][kDim], bias[4], ahead[kAhead][4];
-  const float* wx[4];
-#pragma unroll
-  for (int g = 0; g < 4; ++g) {
-    const uint32_t row = RowOf(channel, g);
-#pragma unroll
-    for (int k = 0; k < kDim; k += 4) {
-      const float4 w = WeightsAt<W>(o.r, row, k);
-      r[g][k] = w.x;
-      r[g][k + 1] = w.y;
-      r[g][k + 2] = w.z;
-      r[g][k + 3] = w.w;
-    }
-    bias[g] = o.bias[row];
-    wx[g] = tokens + o.wx + row;
-  }
-  const auto fetch = [&](uint32_t t, float(&to)[4]) {
-    if (t >= s.steps) return;
-#pragma unroll
-    for (int g = 0; g < 4; ++g) to[g] = wx[g][t * s.tokens.stride];
-  };
-#pragma unroll
-  for (int a = 0; a < kAhead; ++a) fetch(a, ahead[a]);
-  CellState<float> state = LoadState(o, frame, channel);
-  float out = 0;
-  if (thread < kDim) y[0][thread] = real ? frame[o.y + channel] : 0;
-  __syncwarp();
-
-  for (uint32_t begin = 0; begin < s.steps; begin += kAhead) {
-#pragma unroll
-    for (int a = 0; a < kAhead; ++a) {
-      const uint32_t t = begin + a;
-      if (t >= s.steps) break;
-      const float4* last = reinterpret_cast<const float4*>(y[a % 2]);
-      float sums[4][2] = {};
-#pragma unroll
-      for (int k = 0; k < kDim / 4; ++k) {
-        const float4 v = last[k];
-#pragma unroll
-        for (int g = 0; g < 4; ++g) {
-          sums[g][0] = fmaf(r[g][4 * k], v.x, sums[g][0]);
-          sums[g][1] = fmaf(r[g][4 * k + 1], v.y, sums[g][1]);
-          sums[g][0] = fmaf(r[g][4 * k + 2], v.z, sums[g][0]);
-          sums[g][1] = fmaf(r[g][4 * k + 3], v.w, sums[g][1]);
-        }
-      }
-      float raw[4];
-#pragma unroll
-      for (int g = 0; g < 4; ++g) raw[g] = (ahead[a][g] + (sums[g][0] + sums[g][1])) + bias[g];
-      fetch(t + kAhead, ahead[a]);
-      out = Step(o, raw[0], raw[1], raw[2], raw[3], &state);
-      if (thread < kDim) y[(a + 1) % 2][thread] = real ? out : 0;
-      if (real) tokens[t * s.tokens.stride + o.out + channel] = out;
-      __syncwarp();
-    }
-  }
-  if (real) StoreState(o, frame, channel, state, out);
-}
+using namespace sequence;  // NOLINT: one channel of the cell
 
 // A head of up to 16 kGroups <= 128 channels is a block: four threads a channel share its R, each
 // the same 4 of every 16 columns, in registers and beyond those in shared memory. kLanes lanes of
@@ -333,9 +184,9 @@ cudaError_t LaunchAny(const SlstmCell& o, const Sequence<T>& s, cudaStream_t str
 }
 
 template <class W, int kDim>
-cudaError_t LaunchWarp(const SlstmCell& o, const Sequence<float>& s, cudaStream_t stream) {
+cudaError_t LaunchPair(const SlstmCell& o, const Sequence<float>& s, cudaStream_t stream) {
   const uint32_t heads = o.channels / o.dim, tasks = heads * s.state.lanes;
-  WarpScanKernel<W, kDim><<<(tasks + kWarps - 1) / kWarps, kWarps * 32, 0, stream>>>(o, s, heads);
+  PairScanKernel<W, kDim><<<(tasks + kPairs - 1) / kPairs, kPairs * 64, 0, stream>>>(o, s, heads);
   return cudaGetLastError();
 }
 
@@ -365,9 +216,9 @@ cudaError_t LaunchBlock(const SlstmCell& o, const Sequence<float>& s, cudaStream
 
 template <class W>
 cudaError_t Launch(const SlstmCell& o, const Sequence<float>& s, cudaStream_t stream) {
-  if (o.dim <= 8) return LaunchWarp<W, 8>(o, s, stream);
-  if (o.dim <= 16) return LaunchWarp<W, 16>(o, s, stream);
-  if (o.dim <= 32) return LaunchWarp<W, 32>(o, s, stream);
+  if (o.dim <= 8) return LaunchPair<W, 8>(o, s, stream);
+  if (o.dim <= 16) return LaunchPair<W, 16>(o, s, stream);
+  if (o.dim <= 32) return LaunchPair<W, 32>(o, s, stream);
   if (o.dim <= 64) return LaunchBlock<W, 4>(o, s, stream);
   if (o.dim <= 128) {
     const cudaError_t error = LaunchBlock<W, 8>(o, s, stream);

@@ -29,8 +29,9 @@ struct SlstmLayer {
 
 // Floats of shared memory. Heads lie `head` apart there, zeros behind their `dim` values; rows of
 // weights `row` apart, an odd number of 16-byte words so that neighbours meet different banks.
+// norm_w, norm_b and out_w are the weights of the norms by channel.
 struct SlstmShared {
-  uint32_t head, row, wide, x, u, conv, y, out, w, r, size;
+  uint32_t head, row, wide, x, u, conv, y, out, w, r, norm_w, norm_b, out_w, size;
   __host__ __device__ SlstmShared(uint32_t channels, uint32_t heads, uint32_t dim, uint32_t lanes,
                                   uint32_t heads_at_once) {
     head = (dim + 3) / 4 * 4;
@@ -43,7 +44,10 @@ struct SlstmShared {
     r = w + heads_at_once * dim * 4 * row;
     x = r + heads_at_once * dim * 4 * row;
     out = x + lanes * channels;
-    size = out + lanes * channels;
+    norm_w = out + lanes * channels;
+    norm_b = norm_w + channels;
+    out_w = norm_b + channels;
+    size = out_w + channels;
   }
 };
 
@@ -62,6 +66,8 @@ class SlstmLanes {
         here_(min(static_cast<size_t>(p.lanes), f.lanes - first_)) {}
 
   __device__ void Run() {
+    CopyNorms();
+    CommitCopies();
     CopyWeights(0);
     CommitCopies();
     Inputs first[kBatch];
@@ -75,7 +81,13 @@ class SlstmLanes {
     LetSuccessorStart();
     LoadState(threadIdx.x, first);
     if (early) LoadCells(lane, channel, &cells);
-    Normalise();
+    WaitCopies<1>();
+    __syncthreads();
+    if (Quads()) {
+      Normalise<4>();
+    } else {
+      Normalise<1>();
+    }
     __syncthreads();
     Convolve(first);
     WaitCopies<0>();
@@ -101,19 +113,50 @@ class SlstmLanes {
     return channel / 16 * 64 + gate * 16 + channel % 16;
   }
 
+  // Zeros where there are none.
+  __device__ void CopyNorms() {
+    for (uint32_t i = threadIdx.x; i < p_.channels; i += blockDim.x) {
+      CopyNorm(p_.norm_weight, i, shared_ + at_.norm_w);
+      CopyNorm(p_.norm_bias, i, shared_ + at_.norm_b);
+      CopyNorm(p_.out_weight, i, shared_ + at_.out_w);
+    }
+  }
+  __device__ void CopyNorm(const float* w, uint32_t i, float* to) const {
+    CopyAsync4(to + i, w ? w + i : f_.data, w ? 4 : 0);
+  }
+
   // Of heads [from, from + heads_at_once): [gate][channel][row].
   __device__ void CopyWeights(uint32_t from) {
-    const uint32_t here = min(p_.heads_at_once, p_.heads - from) * p_.dim;
-    const uint32_t words = at_.head / 4, thread = threadIdx.x % 8;  // eight threads a row
-    for (uint32_t row = threadIdx.x / 8; row < here; row += blockDim.x / 8) {
+    if (p_.w.dtype == DType::f32 && p_.r.dtype == DType::f32) {
+      EachWord(from, [this](uint32_t row, uint32_t col, uint32_t to, uint32_t gate) {
+        const auto* const w = static_cast<const float*>(p_.w.data) + size_t{row} * p_.w.row_stride;
+        const auto* const r = static_cast<const float*>(p_.r.data) + size_t{row} * p_.r.row_stride;
+        // Rows are padded with zeros; those of a channel's gates lie 16 apart.
 #pragma unroll
-      for (uint32_t gate = 0; gate < 4; ++gate) {
-        const uint32_t source = RowOf(from * p_.dim + row, gate);
-        const uint32_t to = (gate * here + row) * at_.row;
-        for (uint32_t word = thread; word < words; word += 8) {
-          CopyWord(p_.w, source, word * 4, shared_ + at_.w + to + word * 4);
-          CopyWord(p_.r, source, word * 4, shared_ + at_.r + to + word * 4);
+        for (uint32_t g = 0; g < 4; ++g) {
+          const uint32_t at = to + g * gate;
+          CopyAsync16(shared_ + at_.w + at, w + g * 16 * p_.w.row_stride + col, 16);
+          CopyAsync16(shared_ + at_.r + at, r + g * 16 * p_.r.row_stride + col, 16);
         }
+      });
+    } else {
+      EachWord(from, [this](uint32_t row, uint32_t col, uint32_t to, uint32_t gate) {
+#pragma unroll
+        for (uint32_t g = 0; g < 4; ++g) {
+          CopyWord(p_.w, row + g * 16, col, shared_ + at_.w + to + g * gate);
+          CopyWord(p_.r, row + g * 16, col, shared_ + at_.r + to + g * gate);
+        }
+      });
+    }
+  }
+  // f(row of the first gate, column, where it goes, how far the gates lie apart there).
+  template <class F>
+  __device__ void EachWord(uint32_t from, const F& f) const {
+    const uint32_t here = min(p_.heads_at_once, p_.heads - from) * p_.dim;
+    for (uint32_t row = threadIdx.x / 8; row < here; row += blockDim.x / 8) {  // 8 threads a row
+      const uint32_t source = RowOf(from * p_.dim + row, 0);
+      for (uint32_t col = threadIdx.x % 8 * 4; col < at_.head; col += 32) {
+        f(source, col, row * at_.row + col, here * at_.row);
       }
     }
   }
@@ -128,42 +171,71 @@ class SlstmLanes {
     }
   }
 
-  // x and its norm; a warp a lane.
+  // Whether x may be read four channels at a time.
+  __device__ bool Quads() const {
+    return at_.head == p_.dim && f_.stride % 4 == 0 &&
+           reinterpret_cast<uintptr_t>(f_.data + p_.x) % 16 == 0;
+  }
+  template <int kWide>
+  struct alignas(4 * kWide) Group {
+    float v[kWide];
+  };
+  template <int kWide>
+  __device__ static Group<kWide> GroupAt(const float* from) {
+    return *reinterpret_cast<const Group<kWide>*>(from);
+  }
+
+  // x and its norm; a warp a lane, kWide channels of it a thread.
+  template <int kWide>
   __device__ void Normalise() {
-    const uint32_t thread = threadIdx.x % 32;
+    const uint32_t begin = threadIdx.x % 32 * kWide;
+    const float count = static_cast<float>(p_.channels);
     for (uint32_t lane = threadIdx.x / 32; lane < here_; lane += blockDim.x / 32) {
       const float* const from = Frame(lane) + p_.x;
       float* const x = shared_ + at_.x + lane * p_.channels;
       float* const u = shared_ + at_.u + lane * at_.wide;
-
-#pragma unroll 4
-      for (uint32_t i = thread; i < p_.channels; i += 32) x[i] = from[i];
+#pragma unroll 2
+      for (uint32_t i = begin; i < p_.channels; i += 32 * kWide) {
+        *reinterpret_cast<Group<kWide>*>(x + i) = GroupAt<kWide>(from + i);
+      }
       __syncwarp();
       const float first = p_.norm_center ? x[0] : 0;
-      float mean = 0;
+      float mean = 0, squares = 0;
       if (p_.norm_center) {
-        for (uint32_t i = thread; i < p_.channels; i += 32) mean += x[i] - first;
-        mean = first + SumOver<32>(mean) / static_cast<float>(p_.channels);
+#pragma unroll 1
+        for (uint32_t i = begin; i < p_.channels; i += 32 * kWide) {
+          const auto v = GroupAt<kWide>(x + i);
+#pragma unroll
+          for (int j = 0; j < kWide; ++j) mean += v.v[j] - first;
+        }
+        mean = first + SumOver<32>(mean) / count;
       }
-      float squares = 0;
-      for (uint32_t i = thread; i < p_.channels; i += 32) {
-        squares = fmaf(x[i] - mean, x[i] - mean, squares);
+#pragma unroll 1
+      for (uint32_t i = begin; i < p_.channels; i += 32 * kWide) {
+        const auto v = GroupAt<kWide>(x + i);
+#pragma unroll
+        for (int j = 0; j < kWide; ++j) squares = fmaf(v.v[j] - mean, v.v[j] - mean, squares);
       }
-      const float r =
-          1 / sqrtf(SumOver<32>(squares) / static_cast<float>(p_.channels) + p_.norm_eps);
-      for (uint32_t i = thread; i < at_.wide; i += 32) {
+      const float r = 1 / sqrtf(SumOver<32>(squares) / count + p_.norm_eps);
+      const float offset = p_.norm_weight ? p_.norm_offset : 1;
+#pragma unroll 1
+      for (uint32_t i = begin; i < at_.wide; i += 32 * kWide) {
         uint32_t d = 0, channel = i;
-        if (at_.head != p_.dim) {
+        if (kWide == 1 && at_.head != p_.dim) {
           d = i % at_.head;
           channel = i / at_.head * p_.dim + d;
         }
-        float v = 0;
-        if (d < p_.dim) {
-          v = (x[channel] - mean) * r;
-          if (p_.norm_weight) v *= p_.norm_weight[channel] + p_.norm_offset;
-          if (p_.norm_bias) v += p_.norm_bias[channel];
+        Group<kWide> v = {};
+        if (kWide > 1 || d < p_.dim) {
+          v = GroupAt<kWide>(x + channel);
+          const auto w = GroupAt<kWide>(shared_ + at_.norm_w + channel);
+          const auto b = GroupAt<kWide>(shared_ + at_.norm_b + channel);
+#pragma unroll
+          for (int j = 0; j < kWide; ++j) {
+            v.v[j] = fmaf((v.v[j] - mean) * r, w.v[j] + offset, b.v[j]);
+          }
         }
-        u[i] = v;
+        *reinterpret_cast<Group<kWide>*>(u + i) = v;
       }
     }
   }
@@ -339,6 +411,7 @@ class SlstmLanes {
       const uint32_t lane = item / p_.heads, channel = item % p_.heads * p_.dim;
       const float* const out = shared_ + at_.out + lane * p_.channels + channel;
       const float* const x = shared_ + at_.x + lane * p_.channels + channel;
+      const float* const scale = shared_ + at_.out_w + channel;
       float* const frame = Frame(lane) + channel;
       float mean = 0, squares = 0;
 #pragma unroll 4
@@ -354,7 +427,7 @@ class SlstmLanes {
       for (uint32_t d = thread; d < p_.dim; d += 8) {
         const float v = (out[d] - mean) * r;
         frame[p_.y + d] = out[d];
-        frame[p_.x + d] = fmaf(v, p_.out_weight ? 1 + p_.out_weight[channel + d] : 1, x[d]);
+        frame[p_.x + d] = fmaf(v, 1 + scale[d], x[d]);
       }
     }
   }

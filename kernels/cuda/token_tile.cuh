@@ -60,54 +60,57 @@ struct TokenTile {
   }
 };
 
-// One token's row in shared memory, by kThreads threads that lie together; in registers between, if
-// kHeld values a thread are enough.
-template <int kThreads>
-__device__ void NormaliseRow(const TokenLinear& p, float* row, const float* scale,
-                             const float* bias) {
-  constexpr uint32_t kHeld = 16;
-  const uint32_t thread = threadIdx.x % kThreads, cols = p.cols;
+// One token's row in shared memory, by kThreads threads that lie together, kWide columns (a divisor
+// of theirs) at a time. Loops that stay loops: at a few columns a thread, code that has to be
+// fetched costs more than a second look at shared memory.
+template <int kThreads, int kWide>
+__device__ void NormaliseBy(const TokenLinear& p, float* row, const float* scale,
+                            const float* bias) {
+  struct alignas(4 * kWide) Group {
+    float v[kWide];
+  };
+  constexpr uint32_t kStep = kThreads * kWide;
+  const auto at = [](const float* from) { return *reinterpret_cast<const Group*>(from); };
+  const uint32_t begin = threadIdx.x % kThreads * kWide, cols = p.cols;
   const float count = static_cast<float>(cols), first = p.center ? row[0] : 0;
-  const bool held = cols <= kHeld * kThreads;
-  float v[kHeld], sum = 0, squares = 0;
+  float mean = 0, squares = 0;
+  if (p.center) {
+#pragma unroll 1
+    for (uint32_t i = begin; i < cols; i += kStep) {
+      const Group x = at(row + i);
 #pragma unroll
-  for (uint32_t j = 0; j < kHeld; ++j) {
-    const uint32_t i = thread + j * kThreads;
-    v[j] = held && i < cols ? row[i] - first : 0;
-    sum += v[j];
+      for (int j = 0; j < kWide; ++j) mean += x.v[j] - first;
+    }
+    mean = SumOver<kThreads>(mean) / count;
   }
-  if (!held) {
-    for (uint32_t i = thread; i < cols; i += kThreads) sum += row[i] - first;
-  }
-  const float mean = p.center ? SumOver<kThreads>(sum) / count : 0;
+#pragma unroll 1
+  for (uint32_t i = begin; i < cols; i += kStep) {
+    const Group x = at(row + i);
 #pragma unroll
-  for (uint32_t j = 0; j < kHeld; ++j) {
-    v[j] -= mean;
-    if (thread + j * kThreads < cols) squares = fmaf(v[j], v[j], squares);
-  }
-  if (!held) {
-    squares = 0;
-    for (uint32_t i = thread; i < cols; i += kThreads) {
-      const float d = row[i] - first - mean;
+    for (int j = 0; j < kWide; ++j) {
+      const float d = x.v[j] - first - mean;
       squares = fmaf(d, d, squares);
     }
   }
   const float r = 1.0f / sqrtf(SumOver<kThreads>(squares) / count + p.eps);
   __syncwarp();  // every thread has read row[0]
-  if (held) {
+#pragma unroll 1
+  for (uint32_t i = begin; i < cols; i += kStep) {
+    Group x = at(row + i);
+    const Group s = at(scale + i), b = at(bias + i);
 #pragma unroll
-    for (uint32_t j = 0; j < kHeld; ++j) {
-      const uint32_t i = thread + j * kThreads;
-      if (i < cols) v[j] = fmaf(v[j] * r, scale[i], bias[i]);
-    }
-#pragma unroll
-    for (uint32_t j = 0; j < kHeld; ++j) {
-      if (thread + j * kThreads < cols) row[thread + j * kThreads] = v[j];
-    }
+    for (int j = 0; j < kWide; ++j) x.v[j] = fmaf((x.v[j] - first - mean) * r, s.v[j], b.v[j]);
+    *reinterpret_cast<Group*>(row + i) = x;
+  }
+}
+
+template <int kThreads>
+__device__ void NormaliseRow(const TokenLinear& p, float* row, const float* scale,
+                             const float* bias) {
+  if (p.cols % 4 == 0) {  // and everything 16-byte aligned
+    NormaliseBy<kThreads, 4>(p, row, scale, bias);
   } else {
-    for (uint32_t i = thread; i < cols; i += kThreads) {
-      row[i] = fmaf((row[i] - first - mean) * r, scale[i], bias[i]);
-    }
+    NormaliseBy<kThreads, 1>(p, row, scale, bias);
   }
 }
 

@@ -10,7 +10,9 @@
 #include "kernels/cuda/mlstm_lanes.h"
 #include "kernels/cuda/op_reader.h"
 #include "kernels/cuda/sequence.h"
+#include "kernels/cuda/sequence_linear.h"
 #include "kernels/cuda/sequence_qkv.h"
+#include "kernels/cuda/sequence_slstm_front.h"
 #include "kernels/cuda/slstm_lanes.h"
 
 namespace xst::cuda {
@@ -45,8 +47,8 @@ cudaError_t LaunchOp(const O& o, const Frames<T>& frames, const kernels::cuda::D
 }
 
 // The ops of a block stack that one kernel does for all tokens, from i on; how many there were.
-size_t LaunchFused(std::span<const Op> ops, size_t i, const Sequence<float>& s, cudaStream_t stream,
-                   cudaError_t* error) {
+size_t LaunchFused(std::span<const Op> ops, size_t i, const Sequence<float>& s, void* workspace,
+                   cudaStream_t stream, cudaError_t* error) {
   // The ops from i on, if they are of these types.
   const auto follow = [&](auto*... op) {
     kernels::cuda::OpReader r(ops.subspan(i));
@@ -55,16 +57,30 @@ size_t LaunchFused(std::span<const Op> ops, size_t i, const Sequence<float>& s, 
   Norm norm;
   Linear linear;
   GatedAct act;
+  const auto product = [&](const Norm* before, const GatedAct* after) {
+    if (kernels::cuda::FitsSequence(before, linear, after, s.tokens)) {
+      *error = kernels::cuda::LaunchSequence(before, linear, after, s.tokens, stream);
+      return true;
+    }
+    if (!kernels::cuda::LinearTokensFits(before, linear, after)) return false;
+    *error = kernels::cuda::LaunchLinearTokens(before, linear, after, s.tokens, stream);
+    return true;
+  };
   // In a stack only the product reads what the norm in front of it gives.
-  if (follow(&norm, &linear, &act) && kernels::cuda::LinearTokensFits(&norm, linear, &act)) {
-    *error = kernels::cuda::LaunchLinearTokens(&norm, linear, &act, s.tokens, stream);
+  if (follow(&norm, &linear, &act) && product(&norm, &act)) return 3;
+  if (follow(&norm, &linear) && product(&norm, nullptr)) return 2;
+  if (follow(&linear) && product(nullptr, nullptr)) return 1;
+  kernels::cuda::SlstmFront front;
+  if (follow(&front.norm, &front.conv, &front.input) && FitsSequence(front, s)) {
+    *error = kernels::cuda::LaunchSequence(front, s, stream);
     return 3;
   }
-  if (follow(&norm, &linear) && kernels::cuda::LinearTokensFits(&norm, linear, nullptr)) {
-    *error = kernels::cuda::LaunchLinearTokens(&norm, linear, nullptr, s.tokens, stream);
-    return 2;
-  }
   kernels::cuda::QkvOps qkv;
+  MlstmCell cell;
+  if (follow(&qkv.conv, &qkv.q, &qkv.k, &qkv.v, &qkv.gates, &cell) && FitsSequence(qkv, cell, s)) {
+    *error = kernels::cuda::LaunchSequence(qkv, cell, s, workspace, stream);
+    return 6;
+  }
   if (follow(&qkv.conv, &qkv.q, &qkv.k, &qkv.v, &qkv.gates) && FitsSequence(qkv)) {
     *error = kernels::cuda::LaunchSequence(qkv, s, stream);
     return 5;
@@ -153,7 +169,9 @@ cudaError_t Program<T>::Steps(const Sequence<T>& s, void* workspace, cudaStream_
   for (size_t i = 0; i < ops_.size() && error == cudaSuccess;) {
     size_t fused = 0;
     if constexpr (std::is_same_v<T, float>) {
-      if (stack_ && s.tokens.lanes > kGemvLanes) fused = LaunchFused(ops_, i, s, stream, &error);
+      if (stack_ && s.tokens.lanes > kGemvLanes) {
+        fused = LaunchFused(ops_, i, s, workspace, stream, &error);
+      }
     }
     if (fused == 0) Visit(launch, ops_[i]);
     i += std::max<size_t>(fused, 1);

@@ -26,7 +26,7 @@ CudaStreams<T>::~CudaStreams() {
   on_chip_.reset();
   for (const Group& group : groups_) {
     for (cudaGraphExec_t graph : group.graphs) cudaGraphExecDestroy(graph);
-    if (group.done) cudaEventDestroy(group.done);
+    if (group.stream && group.stream != stream_) cudaStreamDestroy(group.stream);
   }
   if (stream_) cudaStreamDestroy(stream_);
   frames_ = {};
@@ -98,26 +98,26 @@ cudaError_t CudaStreams<T>::EnqueueStep(const Group& group, uint32_t lanes) {
   const auto f = frames(group.first, lanes);
   cudaError_t e = kernels::cuda::Scatter(
       input_.data() + first * plan_.input_width, plan_.ops_input, plan_.input_width,
-      active_.data() + first, lanes_ == 1 ? nullptr : active_here_.data() + first, f, stream_);
-  if (e == cudaSuccess) e = program_.Step(f, stream_);
+      active_.data() + first, lanes_ == 1 ? nullptr : active_here_.data() + first, f, group.stream);
+  if (e == cudaSuccess) e = program_.Step(f, group.stream);
   if (e == cudaSuccess) {
     e = kernels::cuda::Gather(f, plan_.output, plan_.output_width,
-                              output_.data() + first * plan_.output_width, stream_);
+                              output_.data() + first * plan_.output_width, group.stream);
   }
   return e;
 }
 
 template <class T>
 cudaError_t CudaStreams<T>::Capture(const Group& group, uint32_t lanes, cudaGraphExec_t* exec) {
-  cudaError_t error = cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal);
+  cudaError_t error = cudaStreamBeginCapture(group.stream, cudaStreamCaptureModeThreadLocal);
   if (error != cudaSuccess) return error;
   error = on_chip_ ? on_chip_->Launch(input_.data(), output_.data()) : EnqueueStep(group, lanes);
   cudaGraph_t graph = nullptr;
-  const cudaError_t end = cudaStreamEndCapture(stream_, &graph);
+  const cudaError_t end = cudaStreamEndCapture(group.stream, &graph);
   if (error == cudaSuccess) error = end;
   if (error == cudaSuccess) error = cudaGraphInstantiate(exec, graph, 0);
   if (graph) cudaGraphDestroy(graph);
-  if (error == cudaSuccess) error = cudaGraphUpload(*exec, stream_);
+  if (error == cudaSuccess) error = cudaGraphUpload(*exec, group.stream);
   return error;
 }
 
@@ -126,7 +126,12 @@ cudaError_t CudaStreams<T>::MakeGroup(uint32_t first) {
   Group& group = groups_.emplace_back();
   group.first = first;
   group.lanes = std::min(group_lanes(), lanes_ - first);
-  cudaError_t error = cudaEventCreateWithFlags(&group.done, cudaEventDisableTiming);
+  group.stream = stream_;
+  cudaError_t error = cudaSuccess;
+  if (first > 0) {
+    group.stream = nullptr;
+    error = cudaStreamCreateWithFlags(&group.stream, cudaStreamNonBlocking);
+  }
   for (uint32_t lanes = 1; error == cudaSuccess; lanes = std::min(2 * lanes, group.lanes)) {
     cudaGraphExec_t graph = nullptr;
     error = Capture(group, lanes, &graph);
@@ -177,8 +182,7 @@ Status CudaStreams<T>::Start(uint32_t index) noexcept {
   const Group& group = groups_[index];
   // The smallest graph that has the last active lane.
   const auto graph = static_cast<size_t>(std::bit_width(lanes - 1));
-  if (error == cudaSuccess) error = cudaGraphLaunch(group.graphs[graph], stream_);
-  if (error == cudaSuccess && groups_.size() > 1) error = cudaEventRecord(group.done, stream_);
+  if (error == cudaSuccess) error = cudaGraphLaunch(group.graphs[graph], group.stream);
   return Remember(error);
 }
 
@@ -187,8 +191,7 @@ Status CudaStreams<T>::Finish(uint32_t index) noexcept {
   if (failed_) return Status::device_failed;
   if (on_chip_ && model_.resident()) return Status::ok;
   const OnDevice on(model_.device());
-  cudaError_t error = groups_.size() > 1 ? cudaEventSynchronize(groups_[index].done)
-                                         : cudaStreamSynchronize(stream_);
+  cudaError_t error = cudaStreamSynchronize(groups_[index].stream);
   if (error == cudaSuccess && on_chip_ && on_chip_->failed()) error = cudaErrorLaunchTimeout;
   return Remember(error);
 }

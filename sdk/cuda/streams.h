@@ -32,7 +32,9 @@ class CudaStreams : public DeviceStreams {
   void* input() override { return input_.data(); }
   const void* output() override { return output_.data(); }
   uint8_t* active() override { return active_.data(); }
-  uint32_t group_lanes() const override { return std::min(lanes_, kGroupLanes); }
+  uint32_t group_lanes() const override {
+    return lanes_ < kGroups * kLeastGroup ? lanes_ : (lanes_ + kGroups - 1) / kGroups;
+  }
   Status Start(uint32_t group) noexcept override;
   Status Finish(uint32_t group) noexcept override;
   Status PrepareSteps(uint32_t steps, bool last_only, uint32_t* at_once) noexcept override;
@@ -46,10 +48,13 @@ class CudaStreams : public DeviceStreams {
   Status ResetState(uint32_t lane) noexcept override;
 
  private:
-  // Enough to fill a large device; while one group runs the host prepares the next.
-  static constexpr uint32_t kGroupLanes = 2048;
+  // Many lanes are groups with a stream each. While two of them move their state, the third's
+  // products need no memory: measured, two and four are slower. And the host prepares and gives
+  // out one group while others run.
+  static constexpr uint32_t kGroups = 3, kLeastGroup = 512;
   struct Group {
     uint32_t first, lanes;
+    cudaStream_t stream = nullptr;
     std::vector<cudaGraphExec_t> graphs;  // of its first 1, 2, 4, ... and all lanes
     cudaEvent_t done = nullptr;
   };
@@ -57,7 +62,7 @@ class CudaStreams : public DeviceStreams {
   cudaError_t Allocate();
   cudaError_t Clear();  // all frames
   cudaError_t AllocateSteps(uint32_t steps, uint32_t rows);
-  cudaError_t EnqueueStep(const Group& group, uint32_t lanes);
+  cudaError_t EnqueueStep(const Group& group, uint32_t lanes);  // on the group's stream
   cudaError_t Capture(const Group& group, uint32_t lanes, cudaGraphExec_t* graph);
   cudaError_t MakeGroup(uint32_t first);
   cudaError_t MakePrompt(uint32_t steps, bool all_logits);

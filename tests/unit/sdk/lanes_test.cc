@@ -256,6 +256,44 @@ TEST(Lanes, ForwardLeavesOtherLanesAlone) {
   }
 }
 
+// As many tokens as the fast kernels of long inputs want, a lane left out.
+TEST(Lanes, ForwardOfManyTokensIsSteps) {
+  constexpr uint32_t kLanes = 70, kSteps = 100, kOut = 3;
+  for (const std::string& device : Devices()) {
+    const auto model = test::OpenCase("block_stack/readme_config", "", device);
+    const size_t width = model->info().input_width;
+    Lanes whole(model, kLanes), stepped(model, kLanes);
+    while (whole.attach() && stepped.attach()) {
+    }
+    std::vector<uint8_t> mask(kLanes, 1);
+    mask[kOut] = 0;
+    std::mt19937 random(5);
+    std::normal_distribution<float> normal;
+    std::vector<float> in(kLanes * kSteps * width), out(in.size(), 7), row(kLanes * width);
+    for (float& x : in) x = normal(random);
+    ASSERT_EQ(whole.forward(mask, in, out), Status::ok);
+    double error = 0, largest = 0;
+    std::vector<float> got(row.size());
+    for (uint32_t t = 0; t < kSteps; ++t) {
+      for (uint32_t lane = 0; lane < kLanes; ++lane) {
+        std::copy_n(in.data() + (lane * kSteps + t) * width, width, row.data() + lane * width);
+      }
+      ASSERT_EQ(stepped.step(mask, row, got), Status::ok);
+      for (uint32_t lane = 0; lane < kLanes; ++lane) {
+        if (lane == kOut) continue;
+        const std::span a(out.data() + (lane * kSteps + t) * width, width);
+        const std::span b(got.data() + lane * width, width);
+        error = std::max(error, LargestDifference(a, b));
+        largest = std::max(largest, LargestMagnitude(b));
+      }
+    }
+    EXPECT_LE(error, 2e-5 * largest) << device;
+    EXPECT_EQ(out[kOut * kSteps * width], 7) << device;
+    EXPECT_EQ(whole.steps(kOut), 0u);
+    EXPECT_EQ(whole.steps(0), kSteps);
+  }
+}
+
 TEST(Lanes, NothingActiveIsNothingDone) {
   const Case c = test::LoadCase(kBare);
   for (const std::string& device : Devices()) {
