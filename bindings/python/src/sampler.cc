@@ -1,0 +1,52 @@
+#include "arrays.h"
+#include "bindings.h"
+#include "sdk/generate.h"
+
+namespace xst::python {
+namespace {
+
+class PySampler {
+ public:
+  PySampler(uint32_t vocabulary, double temperature, uint64_t top_k, double top_p, uint64_t seed)
+      : vocabulary_(vocabulary), sampler_(vocabulary, {temperature, top_k, top_p, seed}) {}
+
+  uint32_t Next(nb::handle logits) {
+    const Turn turn(&taken_, "sampler");
+    View in;
+    in.Read("logits", logits, Element::f32, {vocabulary_});
+    uint32_t token = 0;
+    Status status;
+    {
+      const nb::gil_scoped_release released;
+      status = sampler_.Next(in.floats(), &token);
+    }
+    if (status == Status::invalid_argument) {
+      throw Error(status, "logits: expected finite values, got another");
+    }
+    ThrowUnlessDone(status, "sampler");
+    return token;
+  }
+
+ private:
+  Py_ssize_t vocabulary_;
+  Sampler sampler_;
+  std::atomic<bool> taken_ = false;
+};
+
+}  // namespace
+
+void BindSampler(nb::module_& module) {
+  nb::class_<PySampler>(module, "Sampler",
+                        R"(Chooses the next token of a language model from its logits.
+
+temperature 0 is greedy; then top_k (0: all), then top_p, then one draw, as Hugging Face's generate.
+The same logits give the same tokens for a seed. ArgumentError for an option outside its range.)")
+      .def(nb::init<uint32_t, double, uint64_t, double, uint64_t>(), nb::arg("vocabulary"),
+           nb::kw_only(), nb::arg("temperature") = 0.0, nb::arg("top_k") = 0,
+           nb::arg("top_p") = 1.0, nb::arg("seed") = 0)
+      .def("next", &PySampler::Next, nb::arg("logits").none(),
+           nb::sig("def next(self, logits: numpy.typing.ArrayLike) -> int"),
+           "The next token id from logits (vocabulary,) float32.");
+}
+
+}  // namespace xst::python
