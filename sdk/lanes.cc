@@ -156,11 +156,13 @@ std::optional<uint32_t> Lanes::attach() noexcept {
   return lane;
 }
 
-void Lanes::detach(uint32_t lane) noexcept {
-  if (Has(lane)) streams_->attached[lane] = 0;
+Status Lanes::detach(uint32_t lane) noexcept {
+  if (!attached(lane)) return Status::invalid_argument;
+  streams_->attached[lane] = 0;
+  return Status::ok;
 }
 
-bool Lanes::Has(uint32_t lane) const noexcept {
+bool Lanes::attached(uint32_t lane) const noexcept {
   return lane < capacity() && streams_->attached[lane];
 }
 
@@ -232,13 +234,13 @@ Status Lanes::forward(std::span<const uint8_t> mask, std::span<const int64_t> to
 }
 
 uint32_t Lanes::quality(uint32_t lane) const noexcept {
-  return Has(lane) ? streams_->lanes[lane].quality() : 0;
+  return attached(lane) ? streams_->lanes[lane].quality() : 0;
 }
 uint64_t Lanes::steps(uint32_t lane) const noexcept {
-  return Has(lane) ? streams_->lanes[lane].steps() : 0;
+  return attached(lane) ? streams_->lanes[lane].steps() : 0;
 }
-void Lanes::reset(uint32_t lane) noexcept {
-  if (Has(lane)) streams_->lanes[lane].Reset();
+Status Lanes::reset(uint32_t lane) noexcept {
+  return attached(lane) ? streams_->lanes[lane].Reset() : Status::invalid_argument;
 }
 
 std::vector<std::byte> Lanes::save(uint32_t lane) const {
@@ -250,12 +252,12 @@ std::vector<std::byte> Lanes::save(uint32_t lane) const {
 }
 
 Status Lanes::save(uint32_t lane, std::span<std::byte> out) const noexcept {
-  return Has(lane) ? streams_->lanes[lane].Save(out) : Status::invalid_argument;
+  return attached(lane) ? streams_->lanes[lane].Save(out) : Status::invalid_argument;
 }
 
 Status Lanes::load(uint32_t lane, std::span<const std::byte> snapshot, const LoadOptions& options,
                    Fault* fault) noexcept {
-  if (!Has(lane)) {
+  if (!attached(lane)) {
     return fault->Set(Status::invalid_argument, "lane: expected one that is attached, got %u",
                       lane);
   }

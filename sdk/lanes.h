@@ -31,9 +31,11 @@ class Lanes {
 
   uint32_t capacity() const noexcept;
   uint32_t attached() const noexcept;  // lanes in use
+  bool attached(uint32_t lane) const noexcept;
   // The lowest free lane with a fresh stream in it; nothing if all are in use or the device failed.
   std::optional<uint32_t> attach() noexcept;
-  void detach(uint32_t lane) noexcept;
+  // invalid_argument for a lane that is not attached, here and below.
+  Status detach(uint32_t lane) noexcept;
 
   // One step of the lanes whose `mask` [capacity] is not 0; each must be attached. `in`
   // [capacity][input_width] and `out` [capacity][output_width]: rows of other lanes are not
@@ -54,10 +56,10 @@ class Lanes {
   Status forward(std::span<const uint8_t> mask, std::span<const int64_t> tokens,
                  std::span<float> out) noexcept;
 
-  // Of one attached lane, as the Session's; of a lane that is not there 0, or invalid_argument.
+  // Of one attached lane, as the Session's; 0 of a lane that is not.
   uint32_t quality(uint32_t lane) const noexcept;
   uint64_t steps(uint32_t lane) const noexcept;
-  void reset(uint32_t lane) noexcept;
+  Status reset(uint32_t lane) noexcept;
   std::vector<std::byte> save(uint32_t lane) const;
   Status save(uint32_t lane, std::span<std::byte> out) const noexcept;
   Status load(uint32_t lane, std::span<const std::byte> snapshot, const LoadOptions& options,
@@ -67,7 +69,6 @@ class Lanes {
   const std::shared_ptr<const Model>& model() const noexcept;
 
  private:
-  bool Has(uint32_t lane) const noexcept;  // attached
   struct Streams;
   std::unique_ptr<Streams> streams_;
 };

@@ -1,6 +1,8 @@
 // step MODEL.xst < samples.txt: a row of numbers in, a row of numbers out.
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
+#include <string>
 #include <vector>
 
 #include "sdk/session.h"
@@ -10,9 +12,10 @@ int main(int argc, char** argv) try {
   const auto model = xst::Model::open(argv[1]);
   xst::Session session(model);
   std::vector<float> in(model->info().input_width), out(model->info().output_width);
-  for (;;) {
+  for (std::string number;;) {
     for (float& x : in) {
-      if (!(std::cin >> x)) return 0;
+      if (!(std::cin >> number)) return 0;
+      x = std::strtof(number.c_str(), nullptr);  // "nan" too: a missing value
     }
     session.step(in, out);
     for (size_t i = 0; i < out.size(); ++i) std::printf(i ? " %.9g" : "%.9g", out[i]);

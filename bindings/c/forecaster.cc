@@ -5,6 +5,7 @@
 #include "sdk/forecast.h"
 
 using xst::Status;
+using xst::c::FailNull;
 using xst::c::FailQuietly;
 
 struct xst_forecaster {
@@ -27,7 +28,7 @@ xst_status Done(Status status) {
 
 xst_status xst_forecaster_create(const xst_model* model, xst_forecaster** forecaster) {
   if (!model || !forecaster) {
-    return FailQuietly(Status::invalid_argument, "xst_forecaster_create: null");
+    return FailNull("xst_forecaster_create: expected objects and buffers, got null");
   }
   return xst::c::Guarded("xst_forecaster_create: expected memory, got none", [&] {
     *forecaster = new xst_forecaster{xst::Forecaster(model->model)};
@@ -53,14 +54,16 @@ xst_status xst_forecaster_forecast(xst_forecaster* forecaster, const float* seri
                                    uint32_t horizon, uint32_t rollout, float* out,
                                    size_t out_count) {
   if (!forecaster || (!series && count > 0) || !out) {
-    return FailQuietly(Status::invalid_argument, "xst_forecaster_forecast: null");
+    return FailNull("xst_forecaster_forecast: expected objects and buffers, got null");
   }
+  if (horizon == 0) return FailQuietly(Status::invalid_argument, "horizon", "at least ", 1, 0);
+  if (rollout == 0) return FailQuietly(Status::invalid_argument, "rollout", "at least ", 1, 0);
   if (const xst_status s = CheckOut(forecaster, horizon, out_count); s != XST_OK) return s;
   return Done(forecaster->forecaster.forecast({series, count}, horizon, rollout, {out, out_count}));
 }
 
 xst_status xst_forecaster_push(xst_forecaster* forecaster, float sample) {
-  if (!forecaster) return FailQuietly(Status::invalid_argument, "xst_forecaster_push: null");
+  if (!forecaster) return FailNull("xst_forecaster_push: expected objects and buffers, got null");
   forecaster->forecaster.push(sample);
   return XST_OK;
 }
@@ -69,7 +72,7 @@ uint32_t xst_forecaster_due(const xst_forecaster* f) { return f && f->forecaster
 
 xst_status xst_forecaster_forecast_live(xst_forecaster* forecaster, float* out, size_t out_count) {
   if (!forecaster || !out) {
-    return FailQuietly(Status::invalid_argument, "xst_forecaster_forecast_live: null");
+    return FailNull("xst_forecaster_forecast_live: expected objects and buffers, got null");
   }
   const uint32_t horizon = forecaster->forecaster.config().forecast.horizon;
   if (const xst_status s = CheckOut(forecaster, horizon, out_count); s != XST_OK) return s;
@@ -77,7 +80,7 @@ xst_status xst_forecaster_forecast_live(xst_forecaster* forecaster, float* out, 
 }
 
 xst_status xst_forecaster_reset(xst_forecaster* forecaster) {
-  if (!forecaster) return FailQuietly(Status::invalid_argument, "xst_forecaster_reset: null");
+  if (!forecaster) return FailNull("xst_forecaster_reset: expected objects and buffers, got null");
   forecaster->forecaster.reset();
   return XST_OK;
 }
@@ -88,7 +91,7 @@ uint64_t xst_forecaster_snapshot_bytes(const xst_forecaster* f) {
 
 xst_status xst_forecaster_save(const xst_forecaster* forecaster, void* snapshot, size_t bytes) {
   if (!forecaster || !snapshot) {
-    return FailQuietly(Status::invalid_argument, "xst_forecaster_save: null");
+    return FailNull("xst_forecaster_save: expected objects and buffers, got null");
   }
   if (const uint64_t want = forecaster->forecaster.snapshot_bytes(); bytes != want) {
     return FailQuietly(Status::shape_mismatch, "bytes for a snapshot", want, bytes);
@@ -99,7 +102,7 @@ xst_status xst_forecaster_save(const xst_forecaster* forecaster, void* snapshot,
 xst_status xst_forecaster_load(xst_forecaster* forecaster, const void* snapshot, size_t bytes,
                                uint32_t flags) {
   if (!forecaster || !snapshot) {
-    return FailQuietly(Status::invalid_argument, "xst_forecaster_load: null");
+    return FailNull("xst_forecaster_load: expected objects and buffers, got null");
   }
   if (flags > XST_LOAD_OTHER_WEIGHTS) {
     return FailQuietly(Status::invalid_argument, "flags", XST_LOAD_OTHER_WEIGHTS, flags);

@@ -2,9 +2,11 @@
 
 #include <pthread.h>
 
+#include <atomic>
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 
 namespace xst::c {
@@ -15,18 +17,21 @@ constexpr size_t kTextBytes = sizeof(Fault::message);
 // Small enough for the static block of thread-local memory, which no access allocates.
 struct Brief {
   const char* what = nullptr;  // null: the text is in the thread's buffer
-  uint64_t expected = 0, got = 0;
+  const char* relation = nullptr;
+  uint64_t expected = 0;
+  int64_t got = 0;
   Status status = Status::ok;
-  bool counts = false;
+  bool numbers = false;
 };
 [[gnu::tls_model("initial-exec")]] thread_local constinit Brief brief;
 
 // A thread's buffer for its text, made by its first failure outside a step. A pthread key rather
 // than thread_local memory: that aborts when it finds no memory.
 pthread_key_t key;
+std::atomic<bool> key_gone{false};
 bool HaveKey() {
   static const bool have = pthread_key_create(&key, std::free) == 0;
-  return have;
+  return have && !key_gone;
 }
 
 char* Text() noexcept {
@@ -46,7 +51,8 @@ char* Text() noexcept {
 [[gnu::destructor]] void FreeOwnText() {
   if (HaveKey()) {
     std::free(pthread_getspecific(key));
-    pthread_setspecific(key, nullptr);
+    key_gone = true;
+    pthread_key_delete(key);
   }
 }
 
@@ -84,7 +90,12 @@ xst_status FailQuietly(Status status, const char* what) noexcept {
 }
 
 xst_status FailQuietly(Status status, const char* what, uint64_t expected, uint64_t got) noexcept {
-  brief = {.what = what, .expected = expected, .got = got, .status = status, .counts = true};
+  return FailQuietly(status, what, "", expected, static_cast<int64_t>(got));
+}
+
+xst_status FailQuietly(Status status, const char* what, const char* relation, uint64_t expected,
+                       int64_t got) noexcept {
+  brief = {what, relation, expected, got, status, true};
   return ToC(status);
 }
 
@@ -98,9 +109,13 @@ const char* xst_last_error(void) {
   if (brief.status == xst::Status::ok) return "";
   char* const text = xst::c::Text();
   if (!text) return brief.what ? brief.what : xst::Describe(brief.status);
-  if (brief.what && brief.counts) {
-    std::snprintf(text, xst::c::kTextBytes, "%s: expected %" PRIu64 ", got %" PRIu64, brief.what,
-                  brief.expected, brief.got);
+  if (brief.what && brief.numbers && !brief.relation) {
+    std::snprintf(text, xst::c::kTextBytes, "%s, got %" PRId64, brief.what, brief.got);
+  } else if (brief.what && brief.numbers) {
+    std::snprintf(text, xst::c::kTextBytes, "%s: expected %s%" PRIu64 ", got %" PRId64, brief.what,
+                  brief.relation, brief.expected, brief.got);
+  } else if (brief.what && std::strstr(brief.what, "expected")) {
+    std::snprintf(text, xst::c::kTextBytes, "%s", brief.what);
   } else if (brief.what) {
     std::snprintf(text, xst::c::kTextBytes, "%s: %s", brief.what, xst::Describe(brief.status));
   }

@@ -20,6 +20,14 @@ inline xst_status Fail(const Fault& fault) noexcept { return Fail(fault.status, 
 // is asked for.
 xst_status FailQuietly(Status status, const char* what) noexcept;
 xst_status FailQuietly(Status status, const char* what, uint64_t expected, uint64_t got) noexcept;
+// "WHAT: expected RELATION EXPECTED, got GOT", as in "at least 1"; "WHAT, got GOT" without one.
+xst_status FailQuietly(Status status, const char* what, const char* relation, uint64_t expected,
+                       int64_t got) noexcept;
+
+// An object or a buffer that a call needs is null.
+inline xst_status FailNull(const char* call) noexcept {
+  return FailQuietly(Status::invalid_argument, call);
+}
 
 void LogInfo(const char* message) noexcept;
 

@@ -13,6 +13,7 @@ using xst::Memory;
 using xst::ModelCore;
 using xst::Status;
 using xst::c::Fail;
+using xst::c::FailNull;
 using xst::c::FailQuietly;
 using xst::c::ToC;
 
@@ -61,20 +62,29 @@ xst_status Make(const char* short_of_memory, const std::shared_ptr<const xst::Mo
 // What every call with rows checks before the core does.
 xst_status CheckStep(const xst_session* session, const void* in, const void* out, bool tokens) {
   if (!session || !in || !out) {
-    return FailQuietly(Status::invalid_argument, "session, in or out: null");
+    return FailNull("session, in or out: expected objects and buffers, got null");
   }
   if (session->core.model().plan.tokens != tokens) {
-    return FailQuietly(Status::shape_mismatch, tokens ? "a token, but the model reads samples"
-                                                      : "a sample, but the model reads tokens");
+    return FailQuietly(Status::shape_mismatch, tokens ? "in: expected samples, got tokens"
+                                                      : "in: expected tokens, got samples");
   }
   return XST_OK;
 }
 
 xst_status CheckSteps(const xst_session* session, size_t steps, size_t out_count) {
   const size_t width = session->core.model().output_width();
-  return steps * width == out_count
-             ? xst_status{XST_OK}
-             : FailQuietly(Status::shape_mismatch, "out_count", steps * width, out_count);
+  if (out_count % width == 0 && out_count / width == steps) return XST_OK;
+  return FailQuietly(Status::shape_mismatch, "out_count", steps * width, out_count);
+}
+
+xst_status CheckTokens(const xst_session* session, std::span<const int64_t> tokens) {
+  return xst::c::CheckTokens(session->core.model().info, tokens);
+}
+
+xst_status CheckApart(const void* in, size_t in_bytes, const float* out, size_t out_count) {
+  return xst::c::Overlap(in, in_bytes, out, out_count * sizeof(float))
+             ? FailQuietly(Status::invalid_argument, "in and out: expected apart, got overlapping")
+             : xst_status{XST_OK};
 }
 
 // The core's own words for what is left.
@@ -94,14 +104,15 @@ uint64_t xst::c::SessionBytes(const ModelInfo& info) {
 }
 
 xst_status xst_session_create(const xst_model* model, xst_session** session) {
-  if (!model || !session) return FailQuietly(Status::invalid_argument, "xst_session_create: null");
+  if (!model || !session)
+    return FailNull("xst_session_create: expected objects and buffers, got null");
   return Make("xst_session_create: expected memory, got none", model->model, nullptr, session);
 }
 
 xst_status xst_session_create_in(const xst_model* model, void* memory, size_t bytes,
                                  xst_session** session) {
   if (!model || !memory || !session) {
-    return FailQuietly(Status::invalid_argument, "xst_session_create_in: null");
+    return FailNull("xst_session_create_in: expected objects and buffers, got null");
   }
   const uint64_t least = xst::c::SessionBytes(model->model->info());
   if (bytes < least) {
@@ -135,6 +146,7 @@ xst_status xst_session_step_token(xst_session* session, int64_t token, float* ou
                                   size_t out_count) {
   if (const xst_status s = CheckStep(session, &token, out, true); s != XST_OK) return s;
   if (const xst_status s = CheckSteps(session, 1, out_count); s != XST_OK) return s;
+  if (const xst_status s = CheckTokens(session, {&token, 1}); s != XST_OK) return s;
   return Done(session->core.Step(token, {out, out_count}), "token");
 }
 
@@ -149,6 +161,9 @@ xst_status xst_session_forward(xst_session* session, const float* in, size_t in_
     return FailQuietly(Status::shape_mismatch, "in_count", in_count / width * width, in_count);
   }
   if (const xst_status s = CheckSteps(session, in_count / width, out_count); s != XST_OK) return s;
+  if (const xst_status s = CheckApart(in, in_count * sizeof *in, out, out_count); s != XST_OK) {
+    return s;
+  }
   return Done(session->core.Forward({in, in_count}, {out, out_count}), "forward");
 }
 
@@ -160,6 +175,11 @@ xst_status xst_session_forward_tokens(xst_session* session, const int64_t* token
   if (const xst_status s = CheckStep(session, tokens, out, true); s != XST_OK) return s;
   const bool last = token_count > 0 && out_count == session->core.model().output_width();
   if (const xst_status s = CheckSteps(session, last ? 1 : token_count, out_count); s != XST_OK) {
+    return s;
+  }
+  if (const xst_status s = CheckTokens(session, {tokens, token_count}); s != XST_OK) return s;
+  if (const xst_status s = CheckApart(tokens, token_count * sizeof *tokens, out, out_count);
+      s != XST_OK) {
     return s;
   }
   return Done(session->core.Forward(std::span(tokens, token_count), {out, out_count}), "forward");
@@ -174,12 +194,13 @@ uint64_t xst_session_steps(const xst_session* session) {
 }
 
 xst_status xst_session_reset(xst_session* session) {
-  if (!session) return FailQuietly(Status::invalid_argument, "xst_session_reset: null");
+  if (!session) return FailNull("xst_session_reset: expected objects and buffers, got null");
   return Done(session->core.Reset(), "reset");
 }
 
 xst_status xst_session_save(const xst_session* session, void* snapshot, size_t bytes) {
-  if (!session || !snapshot) return FailQuietly(Status::invalid_argument, "xst_session_save: null");
+  if (!session || !snapshot)
+    return FailNull("xst_session_save: expected objects and buffers, got null");
   if (const uint64_t want = session->core.model().info.snapshot_bytes; bytes != want) {
     return FailQuietly(Status::shape_mismatch, "bytes for a snapshot", want, bytes);
   }
@@ -188,7 +209,8 @@ xst_status xst_session_save(const xst_session* session, void* snapshot, size_t b
 
 xst_status xst_session_load(xst_session* session, const void* snapshot, size_t bytes,
                             uint32_t flags) {
-  if (!session || !snapshot) return FailQuietly(Status::invalid_argument, "xst_session_load: null");
+  if (!session || !snapshot)
+    return FailNull("xst_session_load: expected objects and buffers, got null");
   if (flags > XST_LOAD_OTHER_WEIGHTS) {
     return FailQuietly(Status::invalid_argument, "flags", XST_LOAD_OTHER_WEIGHTS, flags);
   }
@@ -199,7 +221,8 @@ xst_status xst_session_load(xst_session* session, const void* snapshot, size_t b
 }
 
 xst_status xst_session_clone(const xst_session* session, xst_session** clone) {
-  if (!session || !clone) return FailQuietly(Status::invalid_argument, "xst_session_clone: null");
+  if (!session || !clone)
+    return FailNull("xst_session_clone: expected objects and buffers, got null");
   xst_session* made = nullptr;
   if (const xst_status s =
           Make("xst_session_clone: expected memory, got none", session->model, nullptr, &made);

@@ -133,7 +133,8 @@ typedef struct xst_model_info {
   const char* config_yaml; /* the resolved configuration */
 } xst_model_info;
 
-/* Fills the first info->struct_bytes bytes. Strings live as long as the model. */
+/* Fills what the struct and this version share: struct_bytes may be of an older or newer header.
+ * Strings live as long as the model. */
 XST_API xst_status xst_model_get_info(const xst_model* model, xst_model_info* info);
 
 /* Name and unit of a channel, 0 <= index < input_width or output_width; "" where a model has none,
@@ -144,6 +145,7 @@ XST_API const char* xst_model_output_name(const xst_model* model, uint32_t index
 XST_API const char* xst_model_output_unit(const xst_model* model, uint32_t index);
 
 typedef struct xst_probe_result {
+  size_t struct_bytes; /* sizeof(xst_probe_result), set by the caller */
   uint32_t steps;
   uint32_t pass;          /* not 0: error <= bound */
   double error;           /* largest |output - float64 reference on the stored weights| */
@@ -179,8 +181,8 @@ XST_API xst_status xst_session_step(xst_session* session, const float* in, size_
 XST_API xst_status xst_session_step_token(xst_session* session, int64_t token, float* out,
                                           size_t out_count);
 
-/* T steps: in [T][input_width], out [T][output_width]; the outputs and the final state of T calls
- * of step within rounding. T = 0 does nothing. */
+/* T steps: in [T][input_width], out [T][output_width], which must not overlap (in a step they may);
+ * the outputs and the final state of T calls of step within rounding. T = 0 does nothing. */
 XST_API xst_status xst_session_forward(xst_session* session, const float* in, size_t in_count,
                                        float* out, size_t out_count);
 /* The same for tokens [T]; out [T][output_width], or one row for the last step alone. A token out

@@ -158,7 +158,8 @@ TEST(CModel, Describes) {
 }
 
 TEST(CModel, Verifies) {
-  xst_probe_result probe;
+  xst_probe_result probe = {};
+  probe.struct_bytes = sizeof probe;
   const ModelPtr without = Open("block_stack/odd_sizes");
   EXPECT_EQ(xst_model_verify(without.get(), &probe), XST_NOT_FOUND);
   EXPECT_NE(std::string(xst_last_error()).find("probe"), std::string::npos);
@@ -187,9 +188,31 @@ TEST(CModel, AnOlderCallersStructsAreFilledAsFarAsTheyGo) {
   EXPECT_EQ(std::memcmp(&info.rate_hz, untouched, sizeof untouched), 0);
   info.struct_bytes = 0;
   EXPECT_EQ(xst_model_get_info(model.get(), &info), XST_INVALID_ARGUMENT);
-  info.struct_bytes = sizeof info + 8;
-  EXPECT_EQ(xst_model_get_info(model.get(), &info), XST_INVALID_ARGUMENT);
-  EXPECT_NE(std::string(xst_last_error()).find("info.struct_bytes"), std::string::npos);
+  EXPECT_EQ(std::string(xst_last_error()), "info.struct_bytes: expected at least 8, got 0");
+}
+
+TEST(CModel, ANewerCallersStructsAreTakenAsFarAsTheyAreKnown) {
+  const ModelPtr model = Open("block_stack/odd_sizes");
+  struct {
+    xst_model_info known;
+    uint64_t newer;
+  } info = {};
+  info.known.struct_bytes = sizeof info;
+  info.newer = 5;
+  ASSERT_EQ(xst_model_get_info(model.get(), &info.known), XST_OK);
+  EXPECT_EQ(info.known.output_width, Info(model.get()).output_width);
+  EXPECT_EQ(info.newer, 5u);
+  struct {
+    xst_model_options known;
+    uint64_t newer;
+  } options = {};
+  options.known.struct_bytes = sizeof options;
+  xst_model* opened = nullptr;
+  const std::string path = test::PackedCase("block_stack/odd_sizes");
+  ASSERT_EQ(xst_model_open(path.c_str(), &options.known, &opened), XST_OK);
+  xst_model_destroy(opened);
+  options.newer = 1;
+  EXPECT_EQ(xst_model_open(path.c_str(), &options.known, &opened), XST_INVALID_ARGUMENT);
 }
 
 TEST(CModel, OpensFromMemory) {
@@ -326,9 +349,9 @@ TEST(CSession, SaysWhatWasWrong) {
       {xst_session_step(session.get(), in.data(), in.size(), y, out.size() + 1), XST_SHAPE_MISMATCH,
        xst_last_error(), "out_count: expected " + std::to_string(out.size())},
       {xst_session_step_token(session.get(), 0, y, out.size()), XST_SHAPE_MISMATCH,
-       xst_last_error(), "reads samples"},
+       xst_last_error(), "in: expected samples, got tokens"},
       {xst_session_step(reader.get(), in.data(), 1, logits.data(), logits.size()),
-       XST_SHAPE_MISMATCH, xst_last_error(), "reads tokens"},
+       XST_SHAPE_MISMATCH, xst_last_error(), "in: expected tokens, got samples"},
       {xst_session_step_token(reader.get(), lm.output_width, logits.data(), logits.size()),
        XST_INVALID_ARGUMENT, xst_last_error(), "token"},
       {xst_session_step_token(reader.get(), -1, logits.data(), logits.size()), XST_INVALID_ARGUMENT,
@@ -345,6 +368,12 @@ TEST(CSession, SaysWhatWasWrong) {
   EXPECT_EQ(Save(session.get(), info), before);
   EXPECT_EQ(xst_session_steps(reader.get()), 0u);
   EXPECT_EQ(xst_session_forward(session.get(), nullptr, 0, nullptr, 0), XST_OK);
+
+  std::vector<float> both(info.input_width + info.output_width);
+  EXPECT_EQ(xst_session_forward(session.get(), both.data(), info.input_width, both.data(),
+                                info.output_width),
+            XST_INVALID_ARGUMENT);
+  EXPECT_EQ(std::string(xst_last_error()), "in and out: expected apart, got overlapping");
 
   in[0] = NAN;
   EXPECT_EQ(xst_session_step(session.get(), in.data(), in.size(), y, out.size()), XST_HELD);
@@ -366,7 +395,7 @@ TEST(CApi, NullIsAnErrorEverywhere) {
   xst_forecaster* f = nullptr;
   xst_model_info info = {};
   info.struct_bytes = sizeof info;
-  xst_probe_result probe;
+  xst_probe_result probe = {};
   float x[64] = {};
   int64_t ids[2] = {};
   uint8_t mask[2] = {};
@@ -551,6 +580,11 @@ TEST(CLanes, AreAsSessions) {
   ASSERT_EQ(xst_lanes_reset(made, 2), XST_OK);
   EXPECT_EQ(xst_lanes_steps(made, 2), 0u);
   ASSERT_EQ(xst_lanes_detach(made, 1), XST_OK);
+  for (const uint32_t gone : {1u, 99u}) {
+    EXPECT_EQ(xst_lanes_detach(made, gone), XST_INVALID_ARGUMENT);
+    EXPECT_EQ(xst_lanes_reset(made, gone), XST_INVALID_ARGUMENT);
+    EXPECT_EQ(xst_last_error(), "lane: expected one that is attached, got " + std::to_string(gone));
+  }
   const uint8_t mask[kLanes] = {0, 1, 0};
   EXPECT_EQ(xst_lanes_step(made, mask, kLanes, in.data(), in.size(), out.data(), out.size()),
             XST_INVALID_ARGUMENT);
@@ -583,6 +617,9 @@ TEST(CForecaster, ForecastsASeriesAndALiveStream) {
   EXPECT_EQ(live, want);
   EXPECT_EQ(xst_forecaster_forecast(b, series.data(), 1, horizon, 1, live.data(), 1),
             XST_SHAPE_MISMATCH);
+  EXPECT_EQ(xst_forecaster_forecast(b, series.data(), 1, 0, 1, live.data(), 0),
+            XST_INVALID_ARGUMENT);
+  EXPECT_EQ(std::string(xst_last_error()), "horizon: expected at least 1, got 0");
   std::vector<std::byte> bytes(xst_forecaster_snapshot_bytes(a));
   ASSERT_EQ(xst_forecaster_save(a, bytes.data(), bytes.size()), XST_OK);
   ASSERT_EQ(xst_forecaster_load(b, bytes.data(), bytes.size(), 0), XST_OK);

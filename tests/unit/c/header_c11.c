@@ -25,9 +25,9 @@ _Static_assert(offsetof(xst_model_info, file_bytes) == 80, "file_bytes");
 _Static_assert(offsetof(xst_model_info, family) == 88, "family");
 _Static_assert(offsetof(xst_model_info, config_yaml) == 152, "config_yaml");
 
-_Static_assert(sizeof(xst_probe_result) == 48, "xst_probe_result");
-_Static_assert(offsetof(xst_probe_result, error) == 8, "error");
-_Static_assert(offsetof(xst_probe_result, bound) == 40, "bound");
+_Static_assert(sizeof(xst_probe_result) == 56, "xst_probe_result");
+_Static_assert(offsetof(xst_probe_result, error) == 16, "error");
+_Static_assert(offsetof(xst_probe_result, bound) == 48, "bound");
 
 /* Every constant is an integer constant expression. */
 enum { kAll = XST_OK + XST_HELD + XST_DEVICE_FAILED + XST_LOG_ERROR + XST_QUALITY_RESET };
