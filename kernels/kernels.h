@@ -6,6 +6,29 @@
 
 namespace xst::kernels {
 
+// Memory that will be wanted soon: [begin, end) of each of `count` arrays of bytes. Products, which
+// leave memory idle, ask for it while they compute.
+struct Ahead {
+  static constexpr size_t kLine = 64;
+
+  const std::byte* const* arrays = nullptr;
+  size_t count = 0, begin = 0, end = 0;
+  size_t at = 0;  // in the first array
+
+  // The next `lines` lines, or null where there are none; they may reach beyond the end.
+  const std::byte* Take(size_t lines) {
+    if (count == 0) return nullptr;
+    const std::byte* const from = *arrays + begin + at;
+    at += lines * kLine;
+    if (begin + at >= end) {
+      at = 0;
+      ++arrays;
+      --count;
+    }
+    return from;
+  }
+};
+
 // Frames that one call works on, in this order. State may lie apart from the rest: Slots of state
 // count from states[i], all others from frames[i]. Frames with the same state are steps of one
 // stream.
@@ -14,6 +37,7 @@ struct Batch {
   T* const* frames;
   T* const* states;
   size_t count;
+  Ahead* ahead = nullptr;  // what products ask of memory besides
 };
 
 // Consecutive steps of one stream, at most kSequence: frames `stride` elements apart.

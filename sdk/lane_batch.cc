@@ -14,7 +14,9 @@ using kernels::Slot;
 
 // Bytes of matrices in a segment, which leave half of a small L2 to states; streams of a tile.
 constexpr size_t kSegmentBytes = size_t{512} << 10;
-constexpr size_t kTile = 8;
+constexpr size_t kTile = 16;
+// Bytes of state that come into L2 before they are used.
+constexpr size_t kAheadBytes = size_t{512} << 10;
 // Where a single matrix is larger than that, the more the better.
 constexpr size_t kLargeTile = 64;
 
@@ -114,10 +116,11 @@ std::vector<size_t> LaneBatch::Cuts() const {
 void LaneBatch::AddSegments(const std::vector<size_t>& cuts, size_t streams) {
   const std::vector<Op>& ops = model_.plan.ops;
   for (size_t i = 0; i < cuts.size(); ++i) {
-    Segment s{cuts[i], i + 1 < cuts.size() ? cuts[i + 1] : ops.size(), 0, {}, {}};
+    Segment s{cuts[i], i + 1 < cuts.size() ? cuts[i + 1] : ops.size(), 0, {}, {}, {}};
     size_t bytes = 0;
     for (size_t op = s.begin; op < s.end; ++op) bytes += MatrixBytes(ops[op]);
     s.tile = std::min(streams, bytes > kSegmentBytes ? kLargeTile : kTile);
+    AddWanted(&s);
     segments_.push_back(std::move(s));
   }
   Liveness liveness(model_.plan);
@@ -129,16 +132,47 @@ void LaneBatch::AddSegments(const std::vector<size_t>& cuts, size_t streams) {
   }
 }
 
+// Cells of mLSTMs have nearly all of the state; what lies beside theirs comes along.
+void LaneBatch::AddWanted(Segment* s) const {
+  const Slot end = model_.plan.state_size;
+  Interval state{end, 0};
+  for (size_t i = s->begin; i < s->end; ++i) {
+    const Op& op = model_.plan.ops[i];
+    ForEachArray(op, [&](Slot at, uint32_t size, Access) {
+      if (at >= end) return;
+      state = {std::min(state.begin, at), std::max(state.end, at + size)};
+    });
+    if (!std::holds_alternative<kernels::MlstmCell>(op)) continue;
+    s->wanted.push_back({i, state});
+    state = {end, 0};
+  }
+}
+
+kernels::Ahead LaneBatch::AheadOf(Next next, std::span<std::byte* const> frames) const noexcept {
+  // Behind the last of a tile comes the first of the next tile, or of a later segment.
+  if (next.first >= frames.size()) next = {next.segment + 1, 0, 0};
+  while (next.segment < segments_.size() && segments_[next.segment].wanted.empty()) ++next.segment;
+  if (next.segment == segments_.size()) return {};
+  const Interval& state = segments_[next.segment].wanted[next.wanted].state;
+  const size_t begin = state.begin * model_.element_bytes();
+  const size_t end = state.end * model_.element_bytes();
+  const size_t count = std::min(frames.size() - next.first, kAheadBytes / (end - begin));
+  return {frames.data() + next.first, count, begin, end};
+}
+
 template <class T>
 void LaneBatch::RunAs(const kernels::Kernels<T>& table,
                       std::span<std::byte* const> frames) noexcept {
   const auto* states = reinterpret_cast<T* const*>(frames.data());
   const auto* tile = reinterpret_cast<T* const*>(tile_.data());
-  for (const Segment& s : segments_) {
+  kernels::Ahead ahead = AheadOf({0, 0, 0}, frames);
+  for (size_t segment = 0; segment < segments_.size(); ++segment) {
+    const Segment& s = segments_[segment];
     size_t tiles = (frames.size() + s.tile - 1) / s.tile;
     for (size_t first = 0; first < frames.size(); --tiles) {
       const size_t n = (frames.size() - first + tiles - 1) / tiles;
-      const kernels::Batch<T> batch{tile, states + first, n};
+      const kernels::Batch<T> batch{tile, states + first, n, &ahead};
+      size_t wanted = 0;
       for (size_t j = 0; j < n; ++j) {
         for (const Interval& i : s.in) {
           std::copy(batch.states[j] + i.begin, batch.states[j] + i.end, tile[j] + i.begin);
@@ -147,6 +181,9 @@ void LaneBatch::RunAs(const kernels::Kernels<T>& table,
       for (size_t i = s.begin; i < s.end; ++i) {
         const Op& op = model_.plan.ops[i];
         kernels::Run(table, op, batch, {0, Units(op)});
+        if (wanted == s.wanted.size() || i != s.wanted[wanted].op) continue;
+        const bool more = ++wanted < s.wanted.size();
+        ahead = AheadOf({segment, more ? wanted : 0, more ? first : first + n}, frames);
       }
       for (size_t j = 0; j < n; ++j) {
         for (const Interval& i : s.out) {

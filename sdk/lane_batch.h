@@ -25,13 +25,25 @@ class LaneBatch {
   struct Interval {
     kernels::Slot begin, end;
   };
+  // State that op `op` is the last to need; the tile's next comes into L2 during products.
+  struct Wanted {
+    size_t op;
+    Interval state;
+  };
   struct Segment {
     size_t begin, end;  // ops
     size_t tile;        // streams at once
     std::vector<Interval> in, out;
+    std::vector<Wanted> wanted;
+  };
+  // What is wanted next while a tile runs: `wanted` of `segment` for streams from `first` on.
+  struct Next {
+    size_t segment, wanted, first;
   };
   std::vector<size_t> Cuts() const;
   void AddSegments(const std::vector<size_t>& cuts, size_t streams);
+  void AddWanted(Segment* s) const;
+  kernels::Ahead AheadOf(Next next, std::span<std::byte* const> frames) const noexcept;
   template <class T>
   void RunAs(const kernels::Kernels<T>& table, std::span<std::byte* const> frames) noexcept;
 

@@ -83,7 +83,8 @@ HWY_NOINLINE void RunManyAs(const Linear& o, const Batch<Real>& b, Range r) {
           for (size_t i = 0; i < n(); ++i) {
             Store(o, b.frames[s] + o.y, (v + i) * kLanes, sums[i]);
           }
-        });
+        },
+        b.ahead);
   });
 }
 

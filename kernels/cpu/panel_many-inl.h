@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/panel-inl.h"
+#include "kernels/kernels.h"
 
 #if defined(XST_KERNELS_CPU_PANEL_MANY_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef XST_KERNELS_CPU_PANEL_MANY_INL_H_
@@ -19,7 +20,13 @@ inline constexpr size_t kManyVectors = HWY_TARGET == HWY_AVX2 ? 2 : 4;
 inline constexpr size_t kManyStreams = 6;
 
 // Streams that follow each other on a block of weights while it lies in L1.
-inline constexpr size_t kManyChunk = 4 * kManyStreams;
+inline constexpr size_t kManyChunk = 32;
+
+// Lines of Ahead that a product asks for with each column.
+inline constexpr size_t kAheadLines = 2;
+
+// To L2, as L1 has no room.
+HWY_INLINE void PrefetchL2(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 // kVectors vectors of every column: vector i of column k lies at first[i] + k * stride.
 template <size_t kVectors>
@@ -29,9 +36,10 @@ struct Columns {
 };
 
 // sums[s][i] += the sum over columns k of w(i, k) * x[s][k], one after the other.
-template <size_t kVectors, size_t kStreams>
+// Meanwhile kLines lines a column from `ahead` on come into L2.
+template <size_t kVectors, size_t kStreams, size_t kLines>
 HWY_NOINLINE void AddBlock(const Columns<kVectors>& w, size_t columns, const Real* const* x,
-                           V (*sums)[kVectors]) {
+                           V (*sums)[kVectors], const std::byte* ahead) {
   const Real* from[kVectors];
   const Real* input[kStreams];
   V block[kStreams][kVectors];
@@ -50,6 +58,9 @@ HWY_NOINLINE void AddBlock(const Columns<kVectors>& w, size_t columns, const Rea
     HWY_UNROLL(8)
     for (size_t i = 0; i < kVectors; ++i) weights[i] = LoadWhole(from[i] + at);
     HWY_UNROLL(8)
+    for (size_t line = 0; line < kLines; ++line) PrefetchL2(ahead + line * Ahead::kLine);
+    if constexpr (kLines > 0) ahead += kLines * Ahead::kLine;
+    HWY_UNROLL(8)
     for (size_t s = 0; s < kStreams; ++s) {
       const V xs = Splat(input[s][k]);
       HWY_UNROLL(8)
@@ -63,30 +74,38 @@ HWY_NOINLINE void AddBlock(const Columns<kVectors>& w, size_t columns, const Rea
   }
 }
 
-// The same for any number of streams.
+// The same for any number of streams; `ahead` or null.
 template <size_t kVectors>
 HWY_INLINE void AddBlocks(const Columns<kVectors>& w, size_t columns, const Real* const* x,
-                          V (*sums)[kVectors], size_t streams) {
+                          V (*sums)[kVectors], size_t streams, Ahead* ahead = nullptr) {
   for (size_t groups = (streams + kManyStreams - 1) / kManyStreams; groups > 0; --groups) {
     const size_t n = (streams + groups - 1) / groups;
+    const std::byte* const lines = ahead ? ahead->Take(columns * kAheadLines) : nullptr;
+    const auto add = [&](auto count) HWY_ATTR {
+      if (lines) {
+        AddBlock<kVectors, count(), kAheadLines>(w, columns, x, sums, lines);
+      } else {
+        AddBlock<kVectors, count(), 0>(w, columns, x, sums, nullptr);
+      }
+    };
     switch (n) {
       case 1:
-        AddBlock<kVectors, 1>(w, columns, x, sums);
+        add(std::integral_constant<size_t, 1>());
         break;
       case 2:
-        AddBlock<kVectors, 2>(w, columns, x, sums);
+        add(std::integral_constant<size_t, 2>());
         break;
       case 3:
-        AddBlock<kVectors, 3>(w, columns, x, sums);
+        add(std::integral_constant<size_t, 3>());
         break;
       case 4:
-        AddBlock<kVectors, 4>(w, columns, x, sums);
+        add(std::integral_constant<size_t, 4>());
         break;
       case 5:
-        AddBlock<kVectors, 5>(w, columns, x, sums);
+        add(std::integral_constant<size_t, 5>());
         break;
       default:
-        AddBlock<kVectors, 6>(w, columns, x, sums);
+        add(std::integral_constant<size_t, 6>());
         break;
     }
     streams -= n;
@@ -137,10 +156,10 @@ class WeightBlock {
 };
 
 // store(s, sums) with the sums of stream s, sums[i] = the sum over columns k of
-// m[row vector first + i][k] * x(s)[k], for s < streams.
+// m[row vector first + i][k] * x(s)[k], for s < streams; `ahead` or null.
 template <class W, size_t kVectors, class X, class Store>
 HWY_INLINE void PanelProducts(const Matrix& m, size_t first, size_t streams, const X& x,
-                              const Store& store) {
+                              const Store& store, Ahead* ahead = nullptr) {
   WeightBlock<W, kVectors> weights(m, first);
   for (size_t begin = 0; begin < streams; begin += kManyChunk) {
     const size_t n = HWY_MIN(kManyChunk, streams - begin);
@@ -152,7 +171,7 @@ HWY_INLINE void PanelProducts(const Matrix& m, size_t first, size_t streams, con
     for (size_t k = 0; k < m.cols; k += kColumnBlock) {
       const size_t columns = HWY_MIN(kColumnBlock, m.cols - k);
       for (size_t s = 0; s < n; ++s) inputs[s] = x(begin + s) + k;
-      AddBlocks(weights.Get(k, columns), columns, inputs, sums, n);
+      AddBlocks(weights.Get(k, columns), columns, inputs, sums, n, ahead);
     }
     for (size_t s = 0; s < n; ++s) {
       ScaleSums<W>(m, first, sums[s]);
