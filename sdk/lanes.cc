@@ -4,14 +4,17 @@
 #include <new>
 
 #include "sdk/device_steps.h"
+#include "sdk/lane_batch.h"
 
 namespace xst {
 
 struct Lanes::Streams {
   std::shared_ptr<const Model> model;
   std::unique_ptr<DeviceStreams> device;  // null on the CPU
+  std::optional<LaneBatch> batch;         // on the CPU
   Memory frames;
   std::vector<SessionCore> lanes;
+  std::vector<std::byte*> active;  // frames of the step under way
   std::vector<uint8_t> attached;
   std::vector<Status> begun;  // of the step under way
 
@@ -58,12 +61,13 @@ struct Lanes::Streams {
   template <class Row>
   Status Step(std::span<const uint8_t> mask, std::span<float> out, const Row& row) {
     const uint32_t width = core().output_width();
-    if (!device) {
+    if (core().on_reference()) {
       return ForEach(mask, [&](uint32_t lane) {
         return lanes[lane].Step(row(lane), out.subspan(lane * size_t{width}, width));
       });
     }
     const kernels::FlushDenormals flush;
+    if (batch) return StepBatch(mask, out, row);
     Activate(mask);
     const uint32_t size = device->group_lanes(), groups = (capacity() + size - 1) / size;
     Status status = Status::ok;
@@ -85,21 +89,37 @@ struct Lanes::Streams {
     return status;
   }
 
+  template <class Row>
+  Status StepBatch(std::span<const uint8_t> mask, std::span<float> out, const Row& row) {
+    const uint32_t width = core().output_width();
+    size_t count = 0;
+    const Status status = ForEach(mask, [&](uint32_t lane) {
+      active[count++] = lanes[lane].frame();
+      return begun[lane] = lanes[lane].Begin(row(lane));
+    });
+    batch->Run(std::span(active).first(count));
+    ForEach(mask, [&](uint32_t lane) {
+      lanes[lane].End(begun[lane], out.subspan(lane * size_t{width}, width));
+      return Status::ok;
+    });
+    return status;
+  }
+
   // `steps` steps of checked lanes on the device.
   Status Forward(std::span<const uint8_t> mask, std::span<const float> in,
                  std::span<const int64_t> tokens, uint64_t steps, std::span<float> out) {
     const size_t in_width = tokens.empty() ? core().input_width() * steps : 0;
     const size_t out_width = core().output_width() * steps;
     try {
-      std::vector<LaneSteps> active;
+      std::vector<LaneSteps> steps_of;
       for (uint32_t i = 0; i < capacity(); ++i) {
         if (!mask[i]) continue;
-        active.push_back({&lanes[i], i, in.subspan(i * in_width, in_width),
-                          tokens.empty() ? tokens : tokens.subspan(i * steps, steps),
-                          out.subspan(i * out_width, out_width)});
+        steps_of.push_back({&lanes[i], i, in.subspan(i * in_width, in_width),
+                            tokens.empty() ? tokens : tokens.subspan(i * steps, steps),
+                            out.subspan(i * out_width, out_width)});
       }
       Activate(mask);
-      return RunStepsOf(*device, core(), active, steps);
+      return RunStepsOf(*device, core(), steps_of, steps);
     } catch (const std::bad_alloc&) {
       return Status::out_of_memory;
     }
@@ -117,8 +137,9 @@ Lanes::Lanes(std::shared_ptr<const Model> model, uint32_t capacity) {
         core.device_model->MakeStreams(capacity, &streams_->device, &fault) != Status::ok) {
       throw Error(fault);
     }
-    // Frames begin on whole 64-byte lines.
-    const size_t bytes = (core.info.session_bytes + 63) / 64 * 64;
+    if (!core.device_model && !core.on_reference()) streams_->batch.emplace(core, capacity);
+    // An odd number of 64-byte lines, so that lanes do not meet in the sets of a cache.
+    const size_t bytes = ((core.info.session_bytes + 63) / 64 | 1) * 64;
     if (Memory::Allocate(bytes * capacity, &streams_->frames, &fault) != Status::ok) {
       throw Error(fault);
     }
@@ -129,6 +150,7 @@ Lanes::Lanes(std::shared_ptr<const Model> model, uint32_t capacity) {
     }
     streams_->attached.resize(capacity);
     streams_->begun.resize(capacity);
+    streams_->active.resize(capacity);
   } catch (const std::bad_alloc&) {
     throw Error(Status::out_of_memory,
                 "lanes: expected memory for " + std::to_string(capacity) + " streams, got none");
@@ -203,13 +225,8 @@ Status Lanes::forward(std::span<const uint8_t> mask, std::span<const float> in,
   if (const Status s = streams_->Check(mask); s != Status::ok) return s;
   if (streams_->device) return streams_->Forward(mask, in, {}, steps, out);
   return streams_->ForEach(mask, [&](uint32_t lane) {
-    Status status = Status::ok;
-    for (size_t t = lane * steps; t < (lane + 1) * steps; ++t) {
-      const Status s = streams_->lanes[lane].Step(in.subspan(t * in_row, in_row),
-                                                  out.subspan(t * out_row, out_row));
-      if (s != Status::ok) status = s;
-    }
-    return status;
+    return streams_->lanes[lane].Forward(in.subspan(lane * steps * in_row, steps * in_row),
+                                         out.subspan(lane * steps * out_row, steps * out_row));
   });
 }
 
@@ -225,11 +242,8 @@ Status Lanes::forward(std::span<const uint8_t> mask, std::span<const int64_t> to
   if (const Status s = streams_->CheckTokens(mask, tokens, steps); s != Status::ok) return s;
   if (streams_->device) return streams_->Forward(mask, {}, tokens, steps, out);
   return streams_->ForEach(mask, [&](uint32_t lane) {
-    for (size_t t = lane * steps; t < (lane + 1) * steps; ++t) {
-      const Status s = streams_->lanes[lane].Step(tokens[t], out.subspan(t * out_row, out_row));
-      if (s != Status::ok) return s;
-    }
-    return Status::ok;
+    return streams_->lanes[lane].Forward(tokens.subspan(lane * steps, steps),
+                                         out.subspan(lane * steps * out_row, steps * out_row));
   });
 }
 

@@ -7,7 +7,6 @@
 #include <new>
 
 #include "formats/snapshot.h"
-#include "sdk/device_steps.h"
 
 namespace xst {
 namespace {
@@ -207,47 +206,6 @@ Status SessionCore::Step(int64_t token, std::span<float> out) noexcept {
   if (const Status s = Begin(token); s != Status::ok) return s;
   if (const Status s = RunOps(); s != Status::ok) return s;
   End(Status::ok, out);
-  return Status::ok;
-}
-
-Status SessionCore::Forward(std::span<const float> in, std::span<float> out) noexcept {
-  const size_t in_width = model_.input_width(), out_width = model_.output_width();
-  const size_t steps = out.size() / out_width;
-  if (model_.plan.tokens || steps * out_width != out.size() || steps * in_width != in.size()) {
-    return Status::shape_mismatch;
-  }
-  if (streams_) {
-    LaneSteps lane = {this, lane_, in, {}, out};
-    return RunStepsOf(*streams_, model_, {&lane, 1}, steps);
-  }
-  Status status = Status::ok;
-  for (size_t t = 0; t < steps; ++t) {
-    const Status s =
-        Step(in.subspan(t * in_width, in_width), out.subspan(t * out_width, out_width));
-    if (s != Status::ok) status = s;
-  }
-  return status;
-}
-
-Status SessionCore::Forward(std::span<const int64_t> tokens, std::span<float> out) noexcept {
-  const size_t width = model_.output_width();
-  const bool last_only = out.size() == width && !tokens.empty();
-  if (!model_.plan.tokens || (!last_only && tokens.size() * width != out.size())) {
-    return Status::shape_mismatch;
-  }
-  for (int64_t token : tokens) {
-    if (token < 0 || token >= formats::VocabSize(model_.info.config)) {
-      return Status::invalid_argument;
-    }
-  }
-  if (streams_) {
-    LaneSteps lane = {this, lane_, {}, tokens, out};
-    return RunStepsOf(*streams_, model_, {&lane, 1}, tokens.size());
-  }
-  for (size_t t = 0; t < tokens.size(); ++t) {
-    const Status s = Step(tokens[t], out.subspan(last_only ? 0 : t * width, width));
-    if (s != Status::ok) return s;
-  }
   return Status::ok;
 }
 

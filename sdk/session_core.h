@@ -17,6 +17,7 @@ class SessionCore {
   const ModelCore& model() const { return model_; }
   uint32_t quality() const { return quality_; }
   uint64_t steps() const { return steps_; }
+  std::byte* frame() const { return frame_; }  // of elements of the model's type
 
   Status Step(std::span<const float> in, std::span<float> out) noexcept;
   Status Step(int64_t token, std::span<float> out) noexcept;
@@ -31,7 +32,7 @@ class SessionCore {
   Status Begin(int64_t token) noexcept;
   void End(Status begun, std::span<float> out) noexcept;
 
-  // The same for many steps on a device. BeginSteps leaves what the ops read of every step in `to`,
+  // The same for many steps at once. BeginSteps leaves what the ops read of every step in `to`,
   // [steps][plan.input_width]; EndSteps gives the outputs from what the ops wrote, `from`
   // [steps][plan.output_width], or with fewer rows in `out` and `from` those of the last steps. The
   // second may follow after the first of later steps. `in` is empty where tokens are read. `held`
@@ -66,6 +67,12 @@ class SessionCore {
   template <class T>
   bool TakeInput(std::span<const float> in, T* frame) noexcept;
   Status RunOps() noexcept;
+  // Forward of checked arguments, one of `in` and `tokens` empty: on the CPU, which may throw
+  // bad_alloc with nothing changed; on anything, unless it is left to steps.
+  Status ForwardSteps(std::span<const float> in, std::span<const int64_t> tokens, uint64_t steps,
+                      std::span<float> out);
+  Status ForwardMany(std::span<const float> in, std::span<const int64_t> tokens, uint64_t steps,
+                     std::span<float> out, bool* done) noexcept;
   // The part of the state that is here becomes zero.
   void ClearFrame() noexcept;
   // From `rows`, what the ops wrote.

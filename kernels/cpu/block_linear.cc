@@ -6,9 +6,18 @@
 
 #include "kernels/cpu/lanes-inl.h"
 #include "kernels/cpu/panel-inl.h"
+#include "kernels/cpu/panel_many-inl.h"
+#include "kernels/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
+
+// Stores sums of rows [row, row + kLanes), of which those below o.w.rows exist.
+HWY_INLINE void Store(const BlockLinear& o, Real* y, size_t row, V sum) {
+  ForLanes(row, HWY_MIN(row + kLanes, o.w.rows), [&](size_t at, auto lanes) HWY_ATTR {
+    lanes.Store(o.bias ? hn::Add(sum, lanes.Load(o.bias + at)) : sum, y + at);
+  });
+}
 
 template <class W, class X>
 HWY_INLINE void Panel(const BlockLinear& o, Real* y, size_t unit, const X& x) {
@@ -19,10 +28,7 @@ HWY_INLINE void Panel(const BlockLinear& o, Real* y, size_t unit, const X& x) {
         o.w, unit * kPanelVectors + part,
         [&](size_t i, size_t k) HWY_ATTR { return x(part + i, k); }, sums);
     for (size_t i = 0; i < kVectors; ++i) {
-      const size_t row = unit * kUnit + (part + i) * kLanes;
-      ForLanes(row, HWY_MIN(row + kLanes, o.w.rows), [&](size_t at, auto lanes) HWY_ATTR {
-        lanes.Store(o.bias ? hn::Add(sums[i], lanes.Load(o.bias + at)) : sums[i], y + at);
-      });
+      Store(o, y, unit * kUnit + (part + i) * kLanes, sums[i]);
     }
   }
 }
@@ -69,6 +75,42 @@ void Run(const BlockLinear& o, Real* frame, Range r) {
   }
 #endif
   WithWeights(o.w.dtype, [&](auto type) HWY_ATTR { RunAs<decltype(type)>(o, frame, r); });
+}
+
+// Units whose rows are all in one block.
+template <class W>
+HWY_NOINLINE void RunManyAs(const BlockLinear& o, const Batch<Real>& b, Range r, size_t begin) {
+  ForRowVectors(r.begin * kPanelVectors, r.end * kPanelVectors, [&](auto n, size_t v) HWY_ATTR {
+    PanelProducts<W, n()>(
+        o.w, v, b.count, [&](size_t s) HWY_ATTR { return b.frames[s] + o.x + begin; },
+        [&](size_t s, const V(&sums)[n()]) HWY_ATTR {
+          for (size_t i = 0; i < n(); ++i) Store(o, b.frames[s] + o.y, (v + i) * kLanes, sums[i]);
+        });
+  });
+}
+
+void Run(const BlockLinear& o, const Batch<Real>& b, Range r) {
+  // Small blocks are few weights, and several of them meet in a unit.
+  if (o.w.cols < kUnit || b.count == 1) {
+    for (size_t s = 0; s < b.count; ++s) Run(o, b.frames[s], r);
+    return;
+  }
+  for (uint32_t unit = r.begin; unit < r.end;) {
+    const BlockInputs inputs(unit * kUnit, o.w.rows, o.w.cols);
+    Range same{unit, unit + 1};
+    if (!inputs.uniform()) {
+      for (size_t s = 0; s < b.count; ++s) Run(o, b.frames[s], same);
+    } else {
+      const size_t block_end = HWY_MIN(inputs.begin() + o.w.cols, o.w.rows);
+      while (same.end < r.end && HWY_MIN((same.end + 1) * kUnit, o.w.rows) <= block_end) {
+        ++same.end;
+      }
+      WithWeights(o.w.dtype, [&](auto type) HWY_ATTR {
+        RunManyAs<decltype(type)>(o, b, same, inputs.begin());
+      });
+    }
+    unit = same.end;
+  }
 }
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE

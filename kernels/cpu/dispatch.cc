@@ -13,22 +13,50 @@
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels {
 
-#define XST_DECLARE_TABLE(arithmetic, T)                                                         \
-  namespace arithmetic::HWY_NAMESPACE {                                                          \
-  void Run(const Norm&, T*, Range);                                                              \
-  void Run(const Linear&, T*, Range);                                                            \
-  void Run(const BlockLinear&, T*, Range);                                                       \
-  void Run(const Conv&, T*, Range);                                                              \
-  void Run(const MlstmCell&, T*, Range);                                                         \
-  void Run(const MlstmOut&, T*, Range);                                                          \
-  void Run(const SlstmInput&, T*, Range);                                                        \
-  void Run(const SlstmCell&, T*, Range);                                                         \
-  void Run(const SlstmOut&, T*, Range);                                                          \
-  void Run(const GatedAct&, T*, Range);                                                          \
-  void Run(const Pointwise&, T*, Range);                                                         \
-  void Run(const Embed&, T*, Range);                                                             \
-  constexpr Kernels<T> kTable = {                                                                \
-      XST_TARGET_NAME, #arithmetic, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run, Run}; \
+#define XST_DECLARE_TABLE(arithmetic, T)                 \
+  namespace arithmetic::HWY_NAMESPACE {                  \
+  void Run(const Norm&, T*, Range);                      \
+  void Run(const Linear&, T*, Range);                    \
+  void Run(const BlockLinear&, T*, Range);               \
+  void Run(const Conv&, T*, Range);                      \
+  void Run(const MlstmCell&, T*, Range);                 \
+  void Run(const MlstmOut&, T*, Range);                  \
+  void Run(const SlstmInput&, T*, Range);                \
+  void Run(const SlstmCell&, T*, Range);                 \
+  void Run(const SlstmOut&, T*, Range);                  \
+  void Run(const GatedAct&, T*, Range);                  \
+  void Run(const Pointwise&, T*, Range);                 \
+  void Run(const Embed&, T*, Range);                     \
+  void Run(const Linear&, const Batch<T>&, Range);       \
+  void Run(const BlockLinear&, const Batch<T>&, Range);  \
+  void Run(const Conv&, const Batch<T>&, Range);         \
+  void Run(const MlstmCell&, const Batch<T>&, Range);    \
+  void Run(const SlstmInput&, const Batch<T>&, Range);   \
+  void Run(const SlstmCell&, const Batch<T>&, Range);    \
+  void Run(const SlstmOut&, const Batch<T>&, Range);     \
+  void Run(const MlstmCell&, const Sequence<T>&, Range); \
+  constexpr Kernels<T> kTable = {XST_TARGET_NAME,        \
+                                 #arithmetic,            \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run,                    \
+                                 Run};                   \
   }
 
 #undef XST_TARGET_NAME

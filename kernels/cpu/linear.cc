@@ -6,7 +6,9 @@
 
 #include "kernels/cpu/lanes-inl.h"
 #include "kernels/cpu/panel-inl.h"
+#include "kernels/cpu/panel_many-inl.h"
 #include "kernels/cpu/weights-inl.h"
+#include "kernels/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
@@ -70,6 +72,28 @@ HWY_NOINLINE void RunAs(const Linear& o, Real* frame, Range r) {
 
 void Run(const Linear& o, Real* frame, Range r) {
   WithWeights(o.w.dtype, [&](auto type) HWY_ATTR { RunAs<decltype(type)>(o, frame, r); });
+}
+
+template <class W>
+HWY_NOINLINE void RunManyAs(const Linear& o, const Batch<Real>& b, Range r) {
+  ForRowVectors(r.begin * kPanelVectors, r.end * kPanelVectors, [&](auto n, size_t v) HWY_ATTR {
+    PanelProducts<W, n()>(
+        o.w, v, b.count, [&](size_t s) HWY_ATTR { return b.frames[s] + o.x; },
+        [&](size_t s, const V(&sums)[n()]) HWY_ATTR {
+          for (size_t i = 0; i < n(); ++i) {
+            Store(o, b.frames[s] + o.y, (v + i) * kLanes, sums[i]);
+          }
+        },
+        b.ahead);
+  });
+}
+
+void Run(const Linear& o, const Batch<Real>& b, Range r) {
+  if (o.w.layout == Layout::rows || b.count == 1) {
+    for (size_t s = 0; s < b.count; ++s) Run(o, b.frames[s], r);
+    return;
+  }
+  WithWeights(o.w.dtype, [&](auto type) HWY_ATTR { RunManyAs<decltype(type)>(o, b, r); });
 }
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE

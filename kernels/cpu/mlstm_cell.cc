@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/lanes-inl.h"
 #include "kernels/cpu/math-inl.h"
+#include "kernels/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
@@ -17,7 +18,7 @@ struct HeadGates {
 };
 
 // The gates of head h; moves the stabiliser.
-HWY_INLINE HeadGates Gates(const MlstmCell& o, Real* frame, size_t h) {
+HWY_INLINE HeadGates Gates(const MlstmCell& o, const Real* frame, Real* state, size_t h) {
   Real z[2] = {frame[o.gates + h], frame[o.gates + o.heads + h]};
   if (o.gate_cap > 0) {
     const V cap = Splat(o.gate_cap);
@@ -25,7 +26,7 @@ HWY_INLINE HeadGates Gates(const MlstmCell& o, Real* frame, size_t h) {
       lanes.Store(hn::Mul(cap, Tanh(hn::Div(lanes.Load(z + i), cap))), z + i);
     });
   }
-  Real& m = frame[o.m + h];
+  Real& m = state[o.m + h];
   const Real forget = hn::GetLane(LogSigmoid(Splat(z[1]))) + m;
   m = static_cast<float>(HWY_MAX(forget, z[0]));
   // From the m that is kept: any stabiliser near the maximum is right as long as it is the same.
@@ -71,15 +72,15 @@ HWY_INLINE void Columns(const Head& head, size_t begin, Lanes lanes) {
   }
 }
 
-HWY_INLINE void RunHead(const MlstmCell& o, Real* frame, size_t h) {
-  const HeadGates gates = Gates(o, frame, h);
+HWY_INLINE void RunHead(const MlstmCell& o, Real* frame, Real* state, size_t h) {
+  const HeadGates gates = Gates(o, frame, state, h);
   const Real scale = 1 / std::sqrt(static_cast<Real>(o.dk));
   const Real input = o.scale_key ? gates.input * scale : gates.input;
   const Real q_scale = o.scale_key ? 1 : scale;
   const Real* q = frame + o.q + h * o.dk;
   const Real* k = frame + o.k + h * o.dk;
 
-  Real* n = frame + o.n + h * o.stride_n;
+  Real* n = state + o.n + h * o.stride_n;
   V dot = hn::Zero(D());
   ForLanes(0, o.dk, [&](size_t i, auto lanes) HWY_ATTR {
     const V next = hn::MulAdd(Splat(input), lanes.Load(k + i),
@@ -93,7 +94,7 @@ HWY_INLINE void RunHead(const MlstmCell& o, Real* frame, size_t h) {
                   k,
                   frame + o.v + h * o.dv,
                   frame + o.h + h * o.dv,
-                  frame + o.c + h * o.dk * o.stride_c,
+                  state + o.c + h * o.dk * o.stride_c,
                   o.dk,
                   o.stride_c,
                   Splat(gates.forget),
@@ -107,7 +108,13 @@ HWY_INLINE void RunHead(const MlstmCell& o, Real* frame, size_t h) {
 }
 
 void Run(const MlstmCell& o, Real* frame, Range r) {
-  for (size_t h = r.begin; h < r.end; ++h) RunHead(o, frame, h);
+  for (size_t h = r.begin; h < r.end; ++h) RunHead(o, frame, frame, h);
+}
+
+void Run(const MlstmCell& o, const Batch<Real>& b, Range r) {
+  for (size_t s = 0; s < b.count; ++s) {
+    for (size_t h = r.begin; h < r.end; ++h) RunHead(o, b.frames[s], b.states[s], h);
+  }
 }
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE

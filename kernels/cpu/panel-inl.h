@@ -110,16 +110,22 @@ HWY_INLINE void Accumulate(const PanelRows<W, kVectors>& w, size_t cols, const X
   }
 }
 
-// sums[i] = sum over columns k of m[row vector first + i][k] * x(i, k), for a matrix in panels.
-template <class W, size_t kVectors, class X>
-HWY_INLINE void PanelProduct(const Matrix& m, size_t first, const X& x, V (&sums)[kVectors]) {
-  Accumulate(PanelRows<W, kVectors>(m, first), m.cols, x, sums);
+// What is left to do to the sums of row vectors [first, first + kVectors).
+template <class W, size_t kVectors>
+HWY_INLINE void ScaleSums(const Matrix& m, size_t first, V (&sums)[kVectors]) {
   if constexpr (kScaleSum<W>) {
     for (size_t i = 0; i < kVectors; ++i) {
       const V sum = hn::Mul(sums[i], Splat(W::kColumnUnit));
       sums[i] = hn::Mul(sum, LoadWhole(m.scale + (first + i) * kLanes));
     }
   }
+}
+
+// sums[i] = sum over columns k of m[row vector first + i][k] * x(i, k), for a matrix in panels.
+template <class W, size_t kVectors, class X>
+HWY_INLINE void PanelProduct(const Matrix& m, size_t first, const X& x, V (&sums)[kVectors]) {
+  Accumulate(PanelRows<W, kVectors>(m, first), m.cols, x, sums);
+  ScaleSums<W>(m, first, sums);
 }
 
 // For 16 rows (channels) of a block-diagonal matrix: where the input of each one's block begins.

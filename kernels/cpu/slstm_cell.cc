@@ -7,11 +7,18 @@
 #include "kernels/cpu/lanes-inl.h"
 #include "kernels/cpu/math-inl.h"
 #include "kernels/cpu/panel-inl.h"
+#include "kernels/cpu/panel_many-inl.h"
+#include "kernels/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
-// raw = (wx + R y) + bias of one unit's 64 rows; x(v, k): input k of row vector v.
+// raw = (wx + R y) + bias of the rows [row, row + kLanes), from their R y.
+HWY_INLINE V RawOf(const SlstmCell& o, const Real* wx, size_t row, V sum) {
+  return hn::Add(hn::Add(LoadWhole(wx + row), sum), LoadWhole(o.bias + row));
+}
+
+// raw of one unit's 64 rows; x(v, k): input k of row vector v.
 template <class W, class X>
 HWY_INLINE void Rows(const SlstmCell& o, const Real* wx, size_t unit, const X& x, Real* raw) {
   constexpr size_t kVectors = HWY_MIN(kGroup, 4 * kPanelVectors);
@@ -22,17 +29,16 @@ HWY_INLINE void Rows(const SlstmCell& o, const Real* wx, size_t unit, const X& x
         [&](size_t i, size_t k) HWY_ATTR { return x(part + i, k); }, sums);
     for (size_t i = 0; i < kVectors; ++i) {
       const size_t at = (part + i) * kLanes;
-      const V w = LoadWhole(wx + unit * 4 * kUnit + at);
-      const V b = LoadWhole(o.bias + unit * 4 * kUnit + at);
-      hn::Store(hn::Add(hn::Add(w, sums[i]), b), D(), raw + at);
+      hn::Store(RawOf(o, wx, unit * 4 * kUnit + at, sums[i]), D(), raw + at);
     }
   }
 }
 
 template <class W>
-HWY_NOINLINE void Raw(const SlstmCell& o, const Real* frame, size_t unit, Real* raw) {
+HWY_NOINLINE void Raw(const SlstmCell& o, const Real* frame, const Real* state, size_t unit,
+                      Real* raw) {
   const Real* wx = frame + o.wx;
-  const Real* y = frame + o.y;
+  const Real* y = state + o.y;
   const BlockInputs inputs(unit * kUnit, o.channels, o.dim);
   if (inputs.uniform()) {
     const Real* yb = y + inputs.begin();
@@ -46,9 +52,9 @@ HWY_NOINLINE void Raw(const SlstmCell& o, const Real* frame, size_t unit, Real* 
 }
 
 template <class Lanes>
-HWY_INLINE void Cell(const SlstmCell& o, Real* frame, size_t channel, const Real* raw,
+HWY_INLINE void Cell(const SlstmCell& o, Real* frame, Real* state, size_t channel, const Real* raw,
                      Lanes lanes) {
-  Real* c = frame + o.c + channel;
+  Real* c = state + o.c + channel;
   const V one = Splat(1.0f);
   const V i = lanes.Load(raw);
   const V f = lanes.Load(raw + kUnit);
@@ -60,8 +66,8 @@ HWY_INLINE void Cell(const SlstmCell& o, Real* frame, size_t channel, const Real
     lanes.Store(next, c);
     out = hn::Mul(out_gate, Tanh(next));
   } else {
-    Real* n = frame + o.n + channel;
-    Real* m = frame + o.m + channel;
+    Real* n = state + o.n + channel;
+    Real* m = state + o.m + channel;
     const V n_old = lanes.Load(n);
     const V lfm = hn::Add(lanes.Load(m), LogSigmoid(AtMost(f, Splat(o.forget_cap))));
     const V m_new = hn::IfThenElse(hn::Eq(n_old, hn::Zero(D())), i, AtLeast(i, lfm));
@@ -86,14 +92,55 @@ HWY_INLINE void Cell(const SlstmCell& o, Real* frame, size_t channel, const Real
   lanes.Store(out, frame + o.out + channel);
 }
 
+HWY_INLINE void Cells(const SlstmCell& o, Real* frame, Real* state, size_t unit, const Real* raw) {
+  const size_t begin = unit * kUnit;
+  ForLanes(begin, HWY_MIN(begin + kUnit, o.channels), [&](size_t channel, auto lanes) HWY_ATTR {
+    Cell(o, frame, state, channel, raw + (channel - begin), lanes);
+  });
+}
+
+HWY_INLINE void RunUnit(const SlstmCell& o, Real* frame, Real* state, size_t unit) {
+  alignas(64) Real raw[4 * kUnit];
+  WithWeights(o.r.dtype,
+              [&](auto type) HWY_ATTR { Raw<decltype(type)>(o, frame, state, unit, raw); });
+  Cells(o, frame, state, unit, raw);
+}
+
 void Run(const SlstmCell& o, Real* frame, Range r) {
+  for (size_t unit = r.begin; unit < r.end; ++unit) RunUnit(o, frame, frame, unit);
+}
+
+// A unit of up to kManyChunk frames whose channels are all in one head, which begins at `begin`.
+template <class W>
+HWY_NOINLINE void RunManyAs(const SlstmCell& o, const Batch<Real>& b, size_t unit, size_t begin) {
+  alignas(64) Real raw[kManyChunk][4 * kUnit];
+  const size_t first = unit * 4 * kPanelVectors;
+  ForRowVectors(first, first + 4 * kPanelVectors, [&](auto n, size_t v) HWY_ATTR {
+    PanelProducts<W, n()>(
+        o.r, v, b.count, [&](size_t s) HWY_ATTR { return b.states[s] + o.y + begin; },
+        [&](size_t s, const V(&sums)[n()]) HWY_ATTR {
+          for (size_t i = 0; i < n(); ++i) {
+            const V sum = RawOf(o, b.frames[s] + o.wx, (v + i) * kLanes, sums[i]);
+            hn::Store(sum, D(), raw[s] + (v + i - first) * kLanes);
+          }
+        });
+  });
+  for (size_t s = 0; s < b.count; ++s) Cells(o, b.frames[s], b.states[s], unit, raw[s]);
+}
+
+void Run(const SlstmCell& o, const Batch<Real>& b, Range r) {
   for (size_t unit = r.begin; unit < r.end; ++unit) {
-    const size_t begin = unit * kUnit;
-    alignas(64) Real raw[4 * kUnit];
-    WithWeights(o.r.dtype, [&](auto type) HWY_ATTR { Raw<decltype(type)>(o, frame, unit, raw); });
-    ForLanes(begin, HWY_MIN(begin + kUnit, o.channels), [&](size_t channel, auto lanes) HWY_ATTR {
-      Cell(o, frame, channel, raw + (channel - begin), lanes);
-    });
+    const BlockInputs inputs(unit * kUnit, o.channels, o.dim);
+    if (!inputs.uniform() || b.count == 1) {
+      for (size_t s = 0; s < b.count; ++s) RunUnit(o, b.frames[s], b.states[s], unit);
+      continue;
+    }
+    for (size_t s = 0; s < b.count; s += kManyChunk) {
+      const Batch<Real> some{b.frames + s, b.states + s, HWY_MIN(kManyChunk, b.count - s)};
+      WithWeights(o.r.dtype, [&](auto type) HWY_ATTR {
+        RunManyAs<decltype(type)>(o, some, unit, inputs.begin());
+      });
+    }
   }
 }
 

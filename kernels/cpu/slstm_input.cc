@@ -6,6 +6,8 @@
 
 #include "kernels/cpu/lanes-inl.h"
 #include "kernels/cpu/panel-inl.h"
+#include "kernels/cpu/panel_many-inl.h"
+#include "kernels/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
@@ -45,6 +47,37 @@ HWY_NOINLINE void RunAs(const SlstmInput& o, Real* frame, Range r) {
 
 void Run(const SlstmInput& o, Real* frame, Range r) {
   WithWeights(o.w.dtype, [&](auto type) HWY_ATTR { RunAs<decltype(type)>(o, frame, r); });
+}
+
+// A unit whose channels are all in one head, whose inputs begin at `begin`.
+template <class W>
+HWY_NOINLINE void RunManyAs(const SlstmInput& o, const Batch<Real>& b, size_t unit, size_t begin) {
+  constexpr size_t kHalf = 2 * kPanelVectors;  // the gates of one input
+  for (size_t half = 0; half < 2; ++half) {
+    const size_t first = unit * 4 * kPanelVectors + half * kHalf;
+    const Slot input = half == 0 ? o.conv : o.u;
+    ForRowVectors(first, first + kHalf, [&](auto n, size_t v) HWY_ATTR {
+      PanelProducts<W, n()>(
+          o.w, v, b.count, [&](size_t s) HWY_ATTR { return b.frames[s] + input + begin; },
+          [&](size_t s, const V(&sums)[n()]) HWY_ATTR {
+            Real* wx = b.frames[s] + o.wx + v * kLanes;
+            for (size_t i = 0; i < n(); ++i) StoreWhole(sums[i], wx + i * kLanes);
+          });
+    });
+  }
+}
+
+void Run(const SlstmInput& o, const Batch<Real>& b, Range r) {
+  for (uint32_t unit = r.begin; unit < r.end; ++unit) {
+    const BlockInputs inputs(unit * kUnit, o.channels, o.dim);
+    if (!inputs.uniform() || b.count == 1) {
+      for (size_t s = 0; s < b.count; ++s) Run(o, b.frames[s], {unit, unit + 1});
+    } else {
+      WithWeights(o.w.dtype, [&](auto type) HWY_ATTR {
+        RunManyAs<decltype(type)>(o, b, unit, inputs.begin());
+      });
+    }
+  }
 }
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE

@@ -6,15 +6,16 @@
 
 #include "kernels/cpu/center-inl.h"
 #include "kernels/cpu/lanes-inl.h"
+#include "kernels/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
-void Run(const SlstmOut& o, Real* frame, Range r) {
+HWY_INLINE void RunOn(const SlstmOut& o, Real* frame, Real* state, Range r) {
   for (size_t head = r.begin; head < r.end; ++head) {
     const size_t at = head * o.dim;
     const Real* out = frame + o.out + at;
-    Real* y = frame + o.y + at;
+    Real* y = state + o.y + at;
     Real* x = frame + o.x + at;
     const Centering center = Center(out, o.dim, o.eps);
     ForLanes(0, o.dim, [&](size_t i, auto lanes) HWY_ATTR {
@@ -27,6 +28,12 @@ void Run(const SlstmOut& o, Real* frame, Range r) {
       lanes.Store(hn::Add(lanes.Load(x + i), normed), x + i);
     });
   }
+}
+
+void Run(const SlstmOut& o, Real* frame, Range r) { RunOn(o, frame, frame, r); }
+
+void Run(const SlstmOut& o, const Batch<Real>& b, Range r) {
+  for (size_t s = 0; s < b.count; ++s) RunOn(o, b.frames[s], b.states[s], r);
 }
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE

@@ -90,32 +90,34 @@ Case LoadCase(const std::string& name) {
   return c;
 }
 
-std::string PackedCase(const std::string& name) {
+std::string PackedCase(const std::string& name, formats::DType dtype) {
   static Folder folder;
   static std::mutex mutex;
-  static std::map<std::string, std::string> packed;
+  static std::map<std::pair<std::string, formats::DType>, std::string> packed;
   const std::lock_guard lock(mutex);
-  std::string& path = packed[name];
+  std::string& path = packed[{name, dtype}];
   if (path.empty()) {
     std::string file = name;
     std::replace(file.begin(), file.end(), '/', '.');
-    path = folder.path() / (file + ".xst");
+    path = folder.path() / (file + "." + std::to_string(static_cast<int>(dtype)) + ".xst");
     const std::string source = fs::path(XST_TEST_DATA) / name;
-    formats::PackModel(source, path, {});
+    formats::PackOptions options;
+    options.dtype = dtype;
+    formats::PackModel(source, path, options);
   }
   return path;
 }
 
 std::shared_ptr<const Model> OpenCase(const std::string& name, const std::string& isa,
                                       const std::string& device, Arithmetic arithmetic,
-                                      bool resident) {
+                                      bool resident, formats::DType dtype) {
   Options options;
   options.resident = resident;
   options.isa = isa;
   options.arithmetic = arithmetic;
   Fault fault;
   if (Device::Parse(device, &options.device, &fault) != Status::ok) throw Error(fault);
-  return Model::open(PackedCase(name), options);
+  return Model::open(PackedCase(name, dtype), options);
 }
 
 bool HasCuda(std::string* why) {

@@ -34,11 +34,12 @@ std::vector<std::string> CaseNames();
 Case LoadCase(const std::string& name);
 
 // The packed file of a case (made on first use, removed at exit).
-std::string PackedCase(const std::string& name);
+std::string PackedCase(const std::string& name, formats::DType dtype = formats::DType::f32);
 std::shared_ptr<const Model> OpenCase(const std::string& name, const std::string& isa = "",
                                       const std::string& device = "cpu",
                                       Arithmetic arithmetic = Arithmetic::automatic,
-                                      bool resident = false);
+                                      bool resident = false,
+                                      formats::DType dtype = formats::DType::f32);
 
 // Whether this build has the CUDA backend and this machine a device for it; if not, why.
 bool HasCuda(std::string* why);

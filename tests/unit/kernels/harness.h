@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "kernels/op_arrays.h"
 #ifdef XST_CUDA_TESTS
 #include "tests/unit/cuda/cuda_table.h"
 #endif
@@ -34,6 +35,9 @@ class Table {
 
   const std::string& name() const { return name_; }
   bool splits() const { return !device_; }  // takes any range of units
+  // What a CPU table runs batches and sequences with.
+  const Kernels<float>* single() const { return single_; }
+  const Kernels<double>* wide() const { return wide_; }
   std::string unavailable() const { return device_ ? device_->unavailable() : ""; }
   void Run(const Op& op, std::vector<float>& frame, Range r) const {
     if (single_) return kernels::Run(*single_, op, frame.data(), r);
@@ -106,6 +110,58 @@ class OpTest : public testing::TestWithParam<Table> {
   INSTANTIATE_TEST_SUITE_P(, Suite, testing::ValuesIn(::xst::kernels::AllTables()), \
                            [](const auto& i) { return i.param.name(); })
 
+// Whether element i of the frame is state of the op.
+inline std::vector<bool> StateOf(const Op& op, size_t size) {
+  std::vector<Slot> slots;
+  if (const auto* o = std::get_if<Conv>(&op)) slots = {o->history};
+  if (const auto* o = std::get_if<MlstmCell>(&op)) slots = {o->c, o->n, o->m};
+  if (const auto* o = std::get_if<SlstmCell>(&op)) slots = {o->y, o->c, o->n, o->m};
+  if (const auto* o = std::get_if<SlstmOut>(&op)) slots = {o->y};
+  std::vector<bool> state(size, false);
+  ForEachArray(op, [&](Slot at, uint32_t n, Access) {
+    if (std::find(slots.begin(), slots.end(), at) == slots.end()) return;
+    std::fill_n(state.begin() + at, n, true);
+  });
+  return state;
+}
+
+// Runs `count` frames like `before` as one batch, with their state in arrays of their own; each
+// must get the bits that it gets alone.
+template <class T>
+void CheckBatch(const Kernels<T>& table, const Op& op, const std::vector<float>& before,
+                size_t count) {
+  SCOPED_TRACE("batch of " + std::to_string(count));
+  const auto state = StateOf(op, before.size());
+  const uint32_t units = Units(op);
+  std::vector<std::vector<T>> alone, frames, states;
+  std::vector<T*> frame_pointers, state_pointers;
+  for (size_t i = 0; i < count; ++i) {
+    std::vector<T> v(before.begin(), before.end());
+    for (T& x : v) x *= 1 - static_cast<T>(i) / 64;
+    auto frame = v, apart = v;
+    for (size_t k = 0; k < v.size(); ++k) (state[k] ? frame[k] : apart[k]) = -123;
+    Run(table, op, v.data(), {0, units});
+    alone.push_back(v), frames.push_back(frame), states.push_back(apart);
+  }
+  for (size_t i = 0; i < count; ++i) {
+    frame_pointers.push_back(frames[i].data());
+    state_pointers.push_back(states[i].data());
+  }
+  const Batch<T> batch{frame_pointers.data(), state_pointers.data(), count};
+  const uint32_t middle = static_cast<uint32_t>(count) % units;
+  Run(table, op, batch, {middle, units});
+  if (middle > 0) Run(table, op, batch, {0, middle});
+  for (size_t i = 0; i < count; ++i) {
+    for (size_t k = 0; k < before.size(); ++k) {
+      const T got = state[k] ? states[i][k] : frames[i][k], want = alone[i][k];
+      const T other = state[k] ? frames[i][k] : states[i][k];
+      const bool same = got == want || (std::isnan(got) && std::isnan(want));
+      ASSERT_TRUE(same && other == -123) << "frame " << i << " element " << k << ": " << got
+                                         << " in a batch, " << want << " alone";
+    }
+  }
+}
+
 // An array in memory that is aligned as the model's weights are.
 class Aligned {
  public:
@@ -176,6 +232,11 @@ class Frame {
     std::vector<float> again = before;
     table.Run(op, again, {0, units});
     ASSERT_TRUE(Same(again)) << "another run gave other bits";
+    // Sizes of a batch in turn, among them one of more than a chunk.
+    static size_t batches = 0;
+    const size_t count = ++batches % 64 == 0 ? 33 : 1 + batches % 13;
+    if (table.single()) CheckBatch(*table.single(), op, before, count);
+    if (table.wide()) CheckBatch(*table.wide(), op, before, count);
   }
 
   bool Same(const std::vector<float>& other) const {

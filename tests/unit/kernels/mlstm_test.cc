@@ -175,6 +175,126 @@ TEST_P(MlstmCellTest, WrittenOut) {
   }
 }
 
+// Steps of one stream at once, against the reference step by step.
+class MlstmSequenceTest : public MlstmCellTest {
+ protected:
+  struct Steps {
+    uint32_t heads = 1, dk = 8, dv = 8;
+    size_t count = kSequence;
+    bool scale_key = true;
+    float cap = 0;
+    float low = -2, high = 2;  // of the gates
+    uint32_t misalignment = 0;
+  };
+
+  template <class T>
+  void Check(const Kernels<T>& table, const Steps& c, double tolerance) {
+    SCOPED_TRACE("heads " + std::to_string(c.heads) + " dk " + std::to_string(c.dk) + " dv " +
+                 std::to_string(c.dv) + " steps " + std::to_string(c.count));
+    const Case first{c.heads,       c.dk,  c.dv,        Random(2 * c.heads, c.low, c.high),
+                     c.dv % 3 == 0, c.cap, c.scale_key, 1,
+                     c.misalignment};
+    Frame frame(c.misalignment);
+    const MlstmCell o = Place(frame, first);
+    const size_t size = frame.f.size(), stride = size + c.misalignment;
+    const std::vector<float> before = frame.f;
+    std::vector<T> state(before.begin(), before.end()), tokens(c.count * stride, T(-123));
+    std::vector<double> reference(before.begin(), before.end());
+    for (size_t t = 0; t < c.count; ++t) {
+      std::copy(before.begin(), before.end(), tokens.begin() + static_cast<long>(t * stride));
+      const auto fill = [&](Slot at, const std::vector<float>& v) {
+        std::copy(v.begin(), v.end(), tokens.begin() + static_cast<long>(t * stride + at));
+      };
+      // Keys near the queries keep q . n from cancelling.
+      const std::vector<float> q = Random(c.heads * c.dk);
+      std::vector<float> k = Random(c.heads * c.dk, -0.3f, 0.3f);
+      for (size_t i = 0; i < k.size(); ++i) k[i] += before[o.q + i];
+      std::vector<float> near = Random(c.heads * c.dk, -0.3f, 0.3f);
+      for (size_t i = 0; i < near.size(); ++i) near[i] += before[o.q + i];
+      fill(o.q, near);
+      fill(o.k, k);
+      fill(o.v, Random(c.heads * c.dv));
+      fill(o.gates, Random(2 * c.heads, c.low, c.high));
+    }
+    const auto given = tokens;
+    std::vector<T> scratch(SequenceScratch(o) + 16);
+    void* at = scratch.data();
+    size_t room = scratch.size() * sizeof(T);
+    auto* aligned = static_cast<T*>(std::align(64, SequenceScratch(o) * sizeof(T), at, room));
+    const Sequence<T> steps{tokens.data(), stride, c.count, state.data(), aligned};
+    for (uint32_t h = c.heads; h-- > 0;) table.mlstm_sequence(o, steps, {h, h + 1});
+
+    const auto near = [&](T got, double want, const char* what) {
+      ASSERT_LE(std::abs(got - want), tolerance * std::max(1.0, std::abs(want))) << what;
+    };
+    for (size_t t = 0; t < c.count; ++t) {
+      for (const auto& [slot, n] : {std::pair(o.q, c.heads * c.dk),
+                                    {o.k, c.heads * c.dk},
+                                    {o.v, c.heads * c.dv},
+                                    {o.gates, 2 * c.heads}}) {
+        std::copy_n(given.begin() + static_cast<long>(t * stride + slot), n,
+                    reference.begin() + slot);
+      }
+      Run(ReferenceKernels(), Op(o), reference.data(), {0, c.heads});
+      for (size_t i = 0; i < stride; ++i) {
+        const T got = tokens[t * stride + i], old = given[t * stride + i];
+        if (i >= o.h && i < o.h + c.heads * c.dv) {
+          near(got, reference[i], "h");
+        } else {
+          ASSERT_TRUE(got == old || (std::isnan(got) && std::isnan(old))) << "element " << i;
+        }
+      }
+    }
+    const auto written = StateOf(Op(o), size);
+    // C and n are in units of exp(m), which two right stabilisers need not agree on.
+    for (size_t i = 0; i < size; ++i) {
+      if (!written[i]) {
+        ASSERT_TRUE(state[i] == before[i] || std::isnan(before[i])) << "element " << i;
+      } else {
+        near(state[i], reference[i], "state");
+      }
+    }
+  }
+  void Check(const Steps& c, double tolerance) {
+    if (table().single()) Check(*table().single(), c, tolerance);
+    if (table().wide()) Check(*table().wide(), c, tolerance);
+  }
+};
+XST_OP_TEST_SUITE(MlstmSequenceTest);
+
+TEST_P(MlstmSequenceTest, EveryHeadSize) {
+  if (!table().splits()) GTEST_SKIP() << "on the CPU only";
+  for (uint32_t dk : Sizes()) {
+    for (uint32_t dv : Sizes()) {
+      const uint32_t i = dk * 37 + dv;
+      Check({1 + i % 3, dk, dv, 1 + i % kSequence, i % 2 == 0, i % 5 ? 0 : 15.0f, -2, 2, i % 4},
+            2e-5);
+    }
+  }
+}
+
+TEST_P(MlstmSequenceTest, EveryLength) {
+  if (!table().splits()) GTEST_SKIP() << "on the CPU only";
+  for (size_t steps = 1; steps <= kSequence; ++steps) {
+    Check({2, 64, 64, steps}, 2e-5);
+    Check({1, 100, 71, steps, false, 15, -8, 8, 1}, 2e-5);
+  }
+  Check({2, 256, 512, kSequence}, 5e-5);
+}
+
+TEST_P(MlstmSequenceTest, ExtremeGates) {
+  if (!table().splits()) GTEST_SKIP() << "on the CPU only";
+  for (const auto& [low, high] : {std::pair(-900.0f, 900.0f),
+                                  {-200.0f, -100.0f},
+                                  {100.0f, 200.0f},
+                                  {-30.0f, 30.0f},
+                                  {-900.0f, -800.0f}}) {
+    // The spacing of floats near the sums of gates enters the exponents.
+    Check({2, 9, 21, 20, true, 0, low, high, 1}, 4e-3);
+    Check({2, 9, 21, 20, false, 15, low, high, 2}, 2e-4);
+  }
+}
+
 using MlstmOutTest = OpTest;
 XST_OP_TEST_SUITE(MlstmOutTest);
 
