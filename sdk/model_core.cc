@@ -18,10 +18,11 @@ Status CheckDevice(const Options& options, Fault* fault) {
     return fault->Set(Status::invalid_argument, "isa: expected none with device %s, got '%s'",
                       options.device.ToString().c_str(), options.isa.c_str());
   }
-  if (options.device.threads != 1) {
-    return fault->Set(Status::no_device,
-                      "device: expected one this build has (cpu, cuda:K, reference), got '%s'",
-                      options.device.ToString().c_str());
+  const uint32_t threads = options.device.threads;
+  const uint32_t most = options.device.kind == Device::Kind::cpu ? kMaxMembers : 1;
+  if (threads < 1 || threads > most) {
+    return fault->Set(Status::invalid_argument, "device: expected 1 to %u threads, got %u", most,
+                      threads);
   }
   const std::vector<std::string> have = AvailableIsas();
   if (options.isa.empty() || std::find(have.begin(), have.end(), options.isa) != have.end()) {
@@ -148,6 +149,14 @@ Status OpenCore(Memory file, const std::string& name, const Options& options,
     core->info.parameters = CountParameters(core->directory);
     core->plan = BuildPlan(core->directory);
     if (const Status s = ChooseKernels(options, core.get(), fault); s != Status::ok) return s;
+    if (core->device.threads > 1) {
+      core->team_plan = BuildTeamPlan(core->plan, core->device.threads);
+      core->plan.frame_size = core->team_plan.frame_size;
+      if (const Status s = Team::Create(core->device.threads, &core->team, fault);
+          s != Status::ok) {
+        return s;
+      }
+    }
     FillInfo(core.get());
     *out = std::move(core);
     return Status::ok;

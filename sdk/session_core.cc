@@ -44,6 +44,27 @@ bool Hold(std::span<const float> in, T* held) {
   return true;
 }
 
+// A step's ops, split over the model's team; false if it is busy with another stream or not here.
+template <class T>
+bool RunTeam(const ModelCore& model, T* frame) {
+  if (!model.team) return false;
+  struct Step {
+    const TeamPlan& plan;
+    const kernels::Kernels<T>& table;
+    T* frame;
+  } whole{model.team_plan, KernelsOf<T>(model), frame};
+  return model.team->Run(
+      [](Team& team, uint32_t member, void* arg) {
+        const Step& step = *static_cast<const Step*>(arg);
+        for (const TeamStep& s : step.plan.members[member]) {
+          if (s.publish) team.Publish(member, s.publish);
+          if (s.wait) team.Wait(member, s.wait);
+          Run(step.table, s.op, step.frame, s.units);
+        }
+      },
+      &whole);
+}
+
 }  // namespace
 
 template <class F>
@@ -125,6 +146,7 @@ Status SessionCore::RunOps() noexcept {
   }
   try {
     WithFrame([&]<class T>(T* f) {
+      if (RunTeam(model_, f)) return;
       const kernels::Kernels<T>& table = KernelsOf<T>(model_);
       for (const kernels::Op& op : model_.plan.ops) Run(table, op, f, {0, Units(op)});
     });
