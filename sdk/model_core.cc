@@ -82,7 +82,9 @@ void FillInfo(ModelCore* core) {
     info.weight_bytes += (t.length + t.scale_length) / (gathered ? t.spec.rows : 1);
   }
   info.state_bytes = plan.state_values * sizeof(float);
-  info.session_bytes = uint64_t{plan.frame_size - core->away()} * core->element_bytes();
+  const uint32_t elements =
+      core->team ? core->team_plan.frame_size : plan.frame_size - core->away();
+  info.session_bytes = uint64_t{elements} * core->element_bytes();
   info.snapshot_bytes = formats::SnapshotBytes(plan.state_values);
   info.flops = plan.flops;
   info.file_bytes = core->file.bytes().size();
@@ -151,7 +153,6 @@ Status OpenCore(Memory file, const std::string& name, const Options& options,
     if (const Status s = ChooseKernels(options, core.get(), fault); s != Status::ok) return s;
     if (core->device.threads > 1) {
       core->team_plan = BuildTeamPlan(core->plan, core->device.threads);
-      core->plan.frame_size = core->team_plan.frame_size;
       if (const Status s = Team::Create(core->device.threads, &core->team, fault);
           s != Status::ok) {
         return s;

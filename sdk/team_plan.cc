@@ -7,6 +7,7 @@
 #include <set>
 
 #include "kernels/touches.h"
+#include "sdk/team_layout.h"
 #include "sdk/team_phase.h"
 
 namespace xst {
@@ -21,37 +22,10 @@ constexpr uint64_t kWaitCost = 6000;
 
 constexpr uint32_t kNever = std::numeric_limits<uint32_t>::max();
 
-// An array that an op touches, as a whole.
-struct Array {
-  Slot* slot;  // in the op
-  Slot begin, end;
-  bool reads, writes;
-};
-
-std::vector<Array> ArraysOf(Op& op) {
-  std::vector<Array> arrays;
-  for (uint32_t u = 0; u < Units(op); ++u) {
-    VisitTouches(op, u, [&](Slot& slot, uint32_t begin, uint32_t end, Touch touch) {
-      auto a = std::find_if(arrays.begin(), arrays.end(),
-                            [&](const Array& known) { return known.slot == &slot; });
-      if (a == arrays.end()) a = arrays.insert(a, {&slot, slot + begin, slot + end, false, false});
-      a->begin = std::min(a->begin, slot + begin);
-      a->end = std::max(a->end, slot + end);
-      a->reads |= touch != Touch::write;
-      a->writes |= touch != Touch::read;
-    });
-  }
-  return arrays;
-}
-
 // What an op of one unit makes, where each member may have its own.
 struct Copied {
-  uint32_t op;
-  Slot* slot;
-  uint32_t size;
-  std::vector<std::pair<uint32_t, Slot*>> readers;  // op, its array
-  bool read_later;                                  // after the last op, by who ran the step
-  Slot own = 0;                                     // of member 1, relative to its arrays
+  const ArrayUse* made;
+  std::vector<const ArrayUse*> readers;
 };
 
 class Builder {
@@ -62,79 +36,95 @@ class Builder {
         ops_(plan.ops),
         owners_(ops_.size()),
         copied_of_(ops_.size()) {
-    for (Op& op : ops_) arrays_.push_back(ArraysOf(op));
+    for (uint32_t i = 0; i < ops_.size(); ++i) uses_.push_back(ArrayUses(i, &ops_[i]));
   }
 
   TeamPlan Build() {
     for (uint32_t i = 0; i < ops_.size(); ++i) FindCopied(i);
     Assign();
-    PlaceCopies();
+    FindNeeds();
+    TeamLayout layout(plan_, &ops_, uses_, owners_, members_);
+    for (const Copied& c : copied_) {
+      if (!ForAll(c)) continue;
+      std::vector<const ArrayUse*> uses = c.readers;
+      uses.insert(uses.begin(), c.made);
+      layout.AddCopies(uses);
+    }
+    layout.Place();
+
     TeamPlan team;
     team.members.resize(members_);
-    team.frame_size = kernels::RoundUp16(plan_.frame_size) + (members_ - 1) * own_size_;
+    team.frame_size = layout.frame_size();
+    team.moved = layout.moved();
     std::vector<std::vector<std::vector<Extent>>> touched(ops_.size());
     for (uint32_t i = 0; i < ops_.size(); ++i) {
       touched[i].resize(members_);
-      for (uint32_t m = 0; m < members_; ++m) AddSteps(i, m, &team.members[m], &touched[i][m]);
+      for (uint32_t m = 0; m < members_; ++m) {
+        const size_t known = team.members[m].size();
+        AddSteps(layout, i, m, &team.members[m], &touched[i][m]);
+        team.in_order.insert(team.in_order.end(), team.members[m].begin() + known,
+                             team.members[m].end());
+      }
     }
     AddWaits(touched, &team);
     return team;
   }
 
  private:
+  // Run by every member, as Assign has decided.
+  bool ForAll(const Copied& c) const { return owners_[c.made->op].empty(); }
+
   // Whether op i may be run by every member into an array of its own: it only writes it, and
   // whatever reads a part of it before the rest is overwritten reads nothing else with it.
   void FindCopied(uint32_t i) {
     if (Units(ops_[i]) != 1) return;
-    const Array* made = nullptr;
-    for (const Array& a : arrays_[i]) {
-      if (!a.writes) continue;
-      if (made || a.reads || a.begin < plan_.state_size) return;
-      made = &a;
+    const ArrayUse* made = nullptr;
+    for (const ArrayUse& use : uses_[i]) {
+      if (!use.writes) continue;
+      if (made || use.reads || use.begin < plan_.state_size) return;
+      made = &use;
     }
-    for (const Array& a : arrays_[i]) {
-      if (&a != made && a.begin < made->end && made->begin < a.end) return;
+    const auto common = [&](const ArrayUse& use) {
+      return std::pair(std::max(use.begin, made->begin), std::min(use.end, made->end));
+    };
+    for (const ArrayUse& use : uses_[i]) {
+      const auto [begin, end] = common(use);
+      if (&use != made && begin < end) return;
     }
-    Copied c{i, made->slot, made->end - made->begin, {}, true};
-    std::vector<bool> alive(c.size, true);
-    size_t count = c.size;
-    for (uint32_t j = i + 1; j < ops_.size() && count > 0; ++j) {
-      for (const Array& a : arrays_[j]) {
-        const Slot begin = std::max(a.begin, made->begin), end = std::min(a.end, made->end);
-        if (!a.reads || begin >= end) continue;
-        const auto from = alive.begin() + (begin - made->begin);
-        const auto living = std::count(from, from + (end - begin), true);
+    Copied c{made, {}};
+    std::vector<bool> alive(made->end - made->begin, true);
+    const auto at = [&](Slot slot) { return alive.begin() + (slot - made->begin); };
+    for (uint32_t j = i + 1; j < ops_.size() && std::count(at(made->begin), alive.end(), true) > 0;
+         ++j) {
+      for (const ArrayUse& use : uses_[j]) {
+        const auto [begin, end] = common(use);
+        if (!use.reads || begin >= end) continue;
+        const auto living = std::count(at(begin), at(end), true);
         if (living == 0) continue;
-        if (a.writes || living != a.end - a.begin) return;
-        c.readers.emplace_back(j, a.slot);
+        if (use.writes || living != use.end - use.begin) return;
+        c.readers.push_back(&use);
       }
-      for (const Array& a : arrays_[j]) {
-        if (!a.writes) continue;
-        for (Slot s = std::max(a.begin, made->begin); s < std::min(a.end, made->end); ++s) {
-          count -= alive[s - made->begin];
-          alive[s - made->begin] = false;
-        }
+      for (const ArrayUse& use : uses_[j]) {
+        const auto [begin, end] = common(use);
+        if (use.writes && begin < end) std::fill(at(begin), at(end), false);
       }
     }
-    c.read_later = count > 0;
+    const Slot begin = std::max(plan_.output, made->begin);
+    const Slot end = std::min(plan_.output + plan_.output_width, made->end);
+    if (begin < end && std::count(at(begin), at(end), true) > 0) return;
     copied_of_[i] = static_cast<uint32_t>(copied_.size()) + 1;
     copied_.push_back(std::move(c));
-  }
-
-  bool ReadsCopy(uint32_t op, const Slot* slot) const {
-    return std::any_of(copied_.begin(), copied_.end(), [&](const Copied& c) {
-      return owners_[c.op].empty() && c.op < op &&
-             std::find(c.readers.begin(), c.readers.end(),
-                       std::pair(op, const_cast<Slot*>(slot))) != c.readers.end();
-    });
   }
 
   // What the units of an op touch of arrays that all share.
   std::vector<Extent> Extents(uint32_t op) {
     std::vector<Extent> extents;
     std::vector<const Slot*> own;
-    for (const Array& a : arrays_[op]) {
-      if (ReadsCopy(op, a.slot)) own.push_back(a.slot);
+    for (const Copied& c : copied_) {
+      if (c.made->op >= op || !ForAll(c)) continue;
+      for (const ArrayUse* reader : c.readers) {
+        if (reader->op == op) own.push_back(reader->slot);
+      }
     }
     std::map<const Slot*, size_t> last;  // extent of an array
     for (uint32_t u = 0; u < Units(ops_[op]); ++u) {
@@ -198,67 +188,31 @@ class Builder {
     return std::find(owners_[op].begin(), owners_[op].end(), member) != owners_[op].end();
   }
 
-  // Gives copies a place in their members' own arrays, and to those members alone that read them.
-  void PlaceCopies() {
+  // Members that read no copy of an array do not make one.
+  void FindNeeds() {
     needs_.assign(ops_.size(), std::vector<bool>(members_));
-    struct Place {
-      Slot slot;
-      uint32_t size, free_after;
-    };
     for (auto c = copied_.rbegin(); c != copied_.rend(); ++c) {
-      if (!owners_[c->op].empty()) continue;
+      if (!ForAll(*c)) continue;
       for (uint32_t m = 0; m < members_; ++m) {
-        needs_[c->op][m] = m == 0 && c->read_later;
-        for (const auto& [reader, slot] : c->readers) {
-          if (Runs(reader, m)) needs_[c->op][m] = true;
-        }
+        needs_[c->made->op][m] =
+            std::any_of(c->readers.begin(), c->readers.end(),
+                        [&](const ArrayUse* reader) { return Runs(reader->op, m); });
       }
     }
-    std::vector<Place> places;
-    for (Copied& c : copied_) {
-      if (!owners_[c.op].empty()) continue;
-      const uint32_t last = c.readers.empty() ? c.op : c.readers.back().first;
-      auto place = std::find_if(places.begin(), places.end(), [&](const Place& p) {
-        return p.size >= c.size && p.free_after < c.op;
-      });
-      if (place == places.end()) {
-        place = places.insert(place, {own_size_, kernels::RoundUp16(c.size), 0});
-        own_size_ += place->size;
-      }
-      place->free_after = last;
-      c.own = place->slot;
-    }
-    // A cache line's distance between members' arrays, and what vector loads may touch behind them.
-    if (own_size_ > 0) own_size_ = (own_size_ + 63) / 32 * 32;
   }
 
-  // The steps of op i for member m, and what they touch.
-  void AddSteps(uint32_t i, uint32_t m, std::vector<TeamStep>* steps,
+  // The steps of op i for member m, and what they touch. Until AddWaits a step's `wait` is its op.
+  void AddSteps(const TeamLayout& layout, uint32_t i, uint32_t m, std::vector<TeamStep>* steps,
                 std::vector<Extent>* touched) {
     if (!Runs(i, m)) return;
-    std::vector<std::pair<Slot*, Slot>> restore;
-    if (m > 0) {
-      const Slot own = kernels::RoundUp16(plan_.frame_size) + (m - 1) * own_size_;
-      const auto replace = [&](Slot* slot, Slot from, const Copied& c) {
-        restore.emplace_back(slot, *slot);
-        *slot = own + c.own + (*slot - from);
-      };
-      for (const Copied& c : copied_) {
-        if (!owners_[c.op].empty()) continue;
-        const Slot from = *c.slot;
-        if (c.op == i) replace(c.slot, from, c);
-        for (const auto& [reader, slot] : c.readers) {
-          if (reader == i) replace(slot, from, c);
-        }
-      }
-    }
+    for (const ArrayUse& use : uses_[i]) *use.slot += layout.Shift(use.slot, m);
     const uint32_t units = Units(ops_[i]);
     const auto mine = [&](uint32_t u) { return owners_[i].empty() || owners_[i][u] == m; };
     for (uint32_t u = 0; u < units; ++u) {
       if (!mine(u)) continue;
       const uint32_t begin = u;
       while (u + 1 < units && mine(u + 1)) ++u;
-      steps->push_back({0, i, {begin, u + 1}, ops_[i]});  // `wait` is the op's index for now
+      steps->push_back({0, i, {begin, u + 1}, ops_[i]});
     }
     for (uint32_t u = 0; u < units; ++u) {
       if (!mine(u)) continue;
@@ -273,7 +227,7 @@ class Builder {
         touched->push_back({slot + begin, slot + end, touch, 0, 0});
       });
     }
-    for (const auto& [slot, was] : restore) *slot = was;
+    for (const ArrayUse& use : uses_[i]) *use.slot -= layout.Shift(use.slot, m);
   }
 
   // touched: [op][member].
@@ -320,12 +274,11 @@ class Builder {
   const Plan& plan_;
   const uint32_t members_;
   std::vector<Op> ops_;
-  std::vector<std::vector<Array>> arrays_;
-  std::vector<std::vector<uint16_t>> owners_;  // [op][unit]; empty: every member runs it
-  std::vector<uint32_t> copied_of_;            // 1 + index in copied_, 0: none
+  std::vector<std::vector<ArrayUse>> uses_;  // [op]
+  Owners owners_;
+  std::vector<uint32_t> copied_of_;  // 1 + index in copied_, 0: none
   std::vector<Copied> copied_;
-  std::vector<std::vector<bool>> needs_;  // [op][member], of those
-  uint32_t own_size_ = 0;                 // of a member's own arrays
+  std::vector<std::vector<bool>> needs_;  // [op][member], of ops that every member runs
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "kernels/ops.h"
 #include "sdk/plan.h"
+#include "sdk/team_layout.h"
 
 namespace xst {
 
@@ -22,7 +23,9 @@ struct TeamStep {
 
 struct TeamPlan {
   std::vector<std::vector<TeamStep>> members;
-  uint32_t frame_size = 0;  // the Plan's, with the members' own arrays behind it
+  std::vector<TeamStep> in_order;  // all of them as one thread may run them
+  uint32_t frame_size = 0;         // the Plan's, with the members' own arrays behind it
+  std::vector<Moved> moved;        // state that is there, sorted
 };
 
 // Whatever ops and units touch the same array are put into one member's hands or in order. Units
