@@ -21,7 +21,9 @@ double LimitMicros(const Model& model, int passes) {
       micros[member] = kernels::StreamLimitMicros(
           info.weight_bytes / members, info.state_bytes / members, info.isa.c_str(), passes);
     }
-  } probe{core.info, core.device.threads, passes, std::vector<double>(core.device.threads)};
+  };
+  const size_t members = core.team ? core.team->members() : 1;
+  Probe probe{core.info, members, passes, std::vector<double>(members)};
   if (!core.team) {
     probe.Measure(0);
   } else if (!core.team->Run([](Team&, uint32_t member,

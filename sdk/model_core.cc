@@ -153,9 +153,9 @@ Status OpenCore(Memory file, const std::string& name, const Options& options,
     if (const Status s = ChooseKernels(options, core.get(), fault); s != Status::ok) return s;
     if (core->device.threads > 1) {
       core->team_plan = BuildTeamPlan(core->plan, core->device.threads);
-      if (const Status s = Team::Create(core->device.threads, &core->team, fault);
-          s != Status::ok) {
-        return s;
+      if (!core->team_plan.IsOneMembers()) {
+        const Status s = Team::Create(core->device.threads, &core->team, fault);
+        if (s != Status::ok) return s;
       }
     }
     FillInfo(core.get());

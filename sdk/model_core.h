@@ -27,7 +27,8 @@ struct ModelCore {
   const kernels::Kernels<double>* wide_kernels = nullptr;
   std::unique_ptr<DeviceModel> device_model;  // on a device with memory of its own
   ModelInfo info;
-  // On cpu:N with N > 1: who runs the steps of all streams, one at a time, and how.
+  // On cpu:N, unless the model is too small: who runs the steps of all streams, one at a time, and
+  // how.
   TeamPlan team_plan;
   std::unique_ptr<Team> team;
 

@@ -32,6 +32,8 @@ class Team {
   Team& operator=(const Team&) = delete;
 
   uint32_t members() const { return static_cast<uint32_t>(lines_.size()); }
+  // Workers that sleep now.
+  uint32_t asleep() const { return sleepers_.load(std::memory_order_relaxed); }
   // The CPU left to the caller; -1: none in particular.
   int home() const { return home_; }
 

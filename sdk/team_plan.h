@@ -26,6 +26,9 @@ struct TeamPlan {
   std::vector<TeamStep> in_order;  // all of them as one thread may run them
   uint32_t frame_size = 0;         // the Plan's, with the members' own arrays behind it
   std::vector<Moved> moved;        // state that is there, sorted
+
+  // Whether the model is too small to share out.
+  bool IsOneMembers() const { return members[0].size() == in_order.size(); }
 };
 
 // Whatever ops and units touch the same array are put into one member's hands or in order. Units
