@@ -1,6 +1,8 @@
 #include "sdk/bench.h"
 
+#include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "kernels/memory_probe.h"
 #include "sdk/model_core.h"
@@ -10,8 +12,28 @@ namespace xst {
 double LimitMicros(const Model& model, int passes) {
   const ModelCore& core = model.core();
   if (core.on_reference()) return std::numeric_limits<double>::quiet_NaN();
-  return kernels::StreamLimitMicros(core.info.weight_bytes, core.info.state_bytes,
-                                    core.info.isa.c_str(), passes);
+  struct Probe {
+    const ModelInfo& info;
+    uint64_t members;
+    int passes;
+    std::vector<double> micros;
+    void Measure(uint64_t member) {
+      micros[member] = kernels::StreamLimitMicros(
+          info.weight_bytes / members, info.state_bytes / members, info.isa.c_str(), passes);
+    }
+  };
+  const size_t members = core.team ? core.team->members() : 1;
+  Probe probe{core.info, members, passes, std::vector<double>(members)};
+  if (!core.team) {
+    probe.Measure(0);
+  } else if (!core.team->Run([](Team&, uint32_t member,
+                                void* arg) { static_cast<Probe*>(arg)->Measure(member); },
+                             &probe)) {
+    return std::numeric_limits<double>::quiet_NaN();  // it steps a stream
+  }
+  return *std::max_element(probe.micros.begin(), probe.micros.end());
 }
+
+int CallerCpu(const Model& model) { return model.core().team ? model.core().team->home() : -1; }
 
 }  // namespace xst

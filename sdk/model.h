@@ -76,7 +76,8 @@ struct ModelCore;
 // Thread-safe. Every stream of it keeps it alive.
 class Model : public std::enable_shared_from_this<Model> {
  public:
-  // Opens a .xst file, or a model in memory (copied). Throws Error.
+  // Opens a .xst file, or a model in memory (copied). Throws Error; on cpu:N out_of_memory where a
+  // thread cannot be started.
   static std::shared_ptr<const Model> open(const std::string& path, const Options& options = {});
   static std::shared_ptr<const Model> open(std::span<const std::byte> memory,
                                            const Options& options = {});

@@ -18,10 +18,11 @@ Status CheckDevice(const Options& options, Fault* fault) {
     return fault->Set(Status::invalid_argument, "isa: expected none with device %s, got '%s'",
                       options.device.ToString().c_str(), options.isa.c_str());
   }
-  if (options.device.threads != 1) {
-    return fault->Set(Status::no_device,
-                      "device: expected one this build has (cpu, cuda:K, reference), got '%s'",
-                      options.device.ToString().c_str());
+  const uint32_t threads = options.device.threads;
+  const uint32_t most = options.device.kind == Device::Kind::cpu ? kMaxMembers : 1;
+  if (threads < 1 || threads > most) {
+    return fault->Set(Status::invalid_argument, "device: expected 1 to %u threads, got %u", most,
+                      threads);
   }
   const std::vector<std::string> have = AvailableIsas();
   if (options.isa.empty() || std::find(have.begin(), have.end(), options.isa) != have.end()) {
@@ -81,7 +82,9 @@ void FillInfo(ModelCore* core) {
     info.weight_bytes += (t.length + t.scale_length) / (gathered ? t.spec.rows : 1);
   }
   info.state_bytes = plan.state_values * sizeof(float);
-  info.session_bytes = uint64_t{plan.frame_size - core->away()} * core->element_bytes();
+  const uint32_t elements =
+      core->team ? core->team_plan.frame_size : plan.frame_size - core->away();
+  info.session_bytes = uint64_t{elements} * core->element_bytes();
   info.snapshot_bytes = formats::SnapshotBytes(plan.state_values);
   info.flops = plan.flops;
   info.file_bytes = core->file.bytes().size();
@@ -148,6 +151,13 @@ Status OpenCore(Memory file, const std::string& name, const Options& options,
     core->info.parameters = CountParameters(core->directory);
     core->plan = BuildPlan(core->directory);
     if (const Status s = ChooseKernels(options, core.get(), fault); s != Status::ok) return s;
+    if (core->device.threads > 1) {
+      core->team_plan = BuildTeamPlan(core->plan, core->device.threads);
+      if (!core->team_plan.IsOneMembers()) {
+        const Status s = Team::Create(core->device.threads, &core->team, fault);
+        if (s != Status::ok) return s;
+      }
+    }
     FillInfo(core.get());
     *out = std::move(core);
     return Status::ok;

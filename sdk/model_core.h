@@ -11,6 +11,8 @@
 #include "sdk/memory.h"
 #include "sdk/model.h"
 #include "sdk/plan.h"
+#include "sdk/team.h"
+#include "sdk/team_plan.h"
 
 namespace xst {
 
@@ -25,6 +27,10 @@ struct ModelCore {
   const kernels::Kernels<double>* wide_kernels = nullptr;
   std::unique_ptr<DeviceModel> device_model;  // on a device with memory of its own
   ModelInfo info;
+  // On cpu:N, unless the model is too small: who runs the steps of all streams, one at a time, and
+  // how.
+  TeamPlan team_plan;
+  std::unique_ptr<Team> team;
 
   bool on_reference() const { return device.kind == Device::Kind::reference; }
   // Of a frame: elements that the sdk does not keep in its own memory, and bytes of one that it

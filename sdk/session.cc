@@ -9,7 +9,7 @@ struct Session::Stream {
   Stream(const ModelCore& model, std::unique_ptr<DeviceStreams> on_device, Memory memory)
       : device(std::move(on_device)),
         frame(std::move(memory)),
-        core(model, frame.bytes().data(), device.get()) {}
+        core(model, frame.bytes().data(), device.get(), 0, true) {}
   std::unique_ptr<DeviceStreams> device;
   Memory frame;
   SessionCore core;

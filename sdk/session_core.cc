@@ -43,6 +43,27 @@ bool Hold(std::span<const float> in, T* held) {
   return true;
 }
 
+// A step's ops, split over the model's team; by this thread alone while the team is busy with
+// another stream, or not in this process.
+template <class T>
+void RunSplit(const ModelCore& model, const TeamPlan& plan, T* frame) {
+  struct Split {
+    const TeamPlan& plan;
+    const kernels::Kernels<T>& table;
+    T* frame;
+  } split{plan, KernelsOf<T>(model), frame};
+  const auto share = [](Team& team, uint32_t member, void* arg) {
+    const Split& step = *static_cast<const Split*>(arg);
+    for (const TeamStep& s : step.plan.members[member]) {
+      if (s.publish) team.Publish(member, s.publish);
+      if (s.wait) team.Wait(member, s.wait);
+      Run(step.table, s.op, step.frame, s.units);
+    }
+  };
+  if (model.team->Run(share, &split)) return;
+  for (const TeamStep& s : plan.in_order) Run(split.table, s.op, frame, s.units);
+}
+
 }  // namespace
 
 template <class F>
@@ -53,6 +74,7 @@ decltype(auto) SessionCore::WithFrame(F&& f) const {
 
 template <class F>
 void SessionCore::ForEachValue(uint64_t steps, F&& f) const {
+  Whereabouts where(Moves());
   WithFrame([&]<class T>(T* frame) {
     for (const StateArray& a : model_.plan.state) {
       T* base = frame;
@@ -63,19 +85,20 @@ void SessionCore::ForEachValue(uint64_t steps, F&& f) const {
       }
       const uint32_t first = a.ring ? static_cast<uint32_t>(steps % a.rows) : 0;
       for (uint32_t i = 0; i < a.rows; ++i) {
-        T* row = base + a.slot + (first + i) % a.rows * a.stride;
-        for (uint32_t j = 0; j < a.cols; ++j) f(row[j]);
+        const kernels::Slot row = a.slot + (first + i) % a.rows * a.stride;
+        for (uint32_t j = 0; j < a.cols; ++j) f(base[where.Find(row + j)]);
       }
     }
   });
 }
 
 SessionCore::SessionCore(const ModelCore& model, std::byte* frame, DeviceStreams* streams,
-                         uint32_t lane)
+                         uint32_t lane, bool split)
     : model_(model),
       frame_(frame - model.away() * model.element_bytes()),
       streams_(streams),
-      lane_(lane) {
+      lane_(lane),
+      split_(split && model.team ? &model.team_plan : nullptr) {
   std::memset(frame, 0, model.info.session_bytes);
   WithFrame([&](auto* f) { std::fill_n(f + model_.plan.input, model_.plan.input_width, 0); });
   // The reference allocates in every step, and a device has warmed itself: there is nothing to
@@ -85,9 +108,15 @@ SessionCore::SessionCore(const ModelCore& model, std::byte* frame, DeviceStreams
     throw Error(s, std::string("stream: ") + Describe(s));
 }
 
+std::span<const Moved> SessionCore::Moves() const {
+  if (!split_) return {};
+  return split_->moved;
+}
+
 void SessionCore::ClearFrame() noexcept {
   WithFrame([&](auto* f) {
     std::fill(f + model_.away(), f + model_.plan.state_size, 0);
+    for (const Moved& m : Moves()) std::fill(f + m.to, f + m.to + (m.end - m.begin), 0);
     if (!model_.plan.tokens) std::fill_n(Held(f), model_.plan.input_width, 0);
   });
 }
@@ -124,6 +153,7 @@ Status SessionCore::RunOps() noexcept {
   }
   try {
     WithFrame([&]<class T>(T* f) {
+      if (split_) return RunSplit(model_, *split_, f);
       const kernels::Kernels<T>& table = KernelsOf<T>(model_);
       for (const kernels::Op& op : model_.plan.ops) Run(table, op, f, {0, Units(op)});
     });
@@ -146,9 +176,11 @@ void SessionCore::GiveOutput(const T* rows, T* frame, std::span<float> out) noex
   }
   // A frame of doubles keeps what a snapshot would: a stream saved and loaded is the unbroken one.
   if (model_.wide && !model_.on_reference()) {
-    for (uint32_t i = model_.away(); i < plan.state_size; ++i) {
-      frame[i] = static_cast<T>(static_cast<float>(frame[i]));
-    }
+    const auto round = [&](kernels::Slot begin, kernels::Slot end) {
+      for (; begin < end; ++begin) frame[begin] = static_cast<T>(static_cast<float>(frame[begin]));
+    };
+    round(model_.away(), plan.state_size);
+    for (const Moved& m : Moves()) round(m.to, m.to + (m.end - m.begin));
   }
   ++steps_;
 }

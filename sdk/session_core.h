@@ -10,9 +10,10 @@ class SessionCore {
  public:
   // `frame`: info.session_bytes, 64-byte aligned; `model` outlives this. Warms everything and
   // resets. Where the model is on a device of its own, `streams` (which outlives this) has the ops'
-  // state and runs them, and this is its lane `lane`.
+  // state and runs them, and this is its lane `lane`. With `split` and a model on cpu:N its threads
+  // share a step; the state then lies where the model's TeamPlan has it.
   SessionCore(const ModelCore& model, std::byte* frame, DeviceStreams* streams = nullptr,
-              uint32_t lane = 0);
+              uint32_t lane = 0, bool split = false);
 
   const ModelCore& model() const { return model_; }
   uint32_t quality() const { return quality_; }
@@ -49,7 +50,7 @@ class SessionCore {
   Status Save(std::span<std::byte> out) const noexcept;
   Status Load(std::span<const std::byte> snapshot, const LoadOptions& options,
               Fault* fault) noexcept;
-  // Takes over the state of a stream of the same model.
+  // Takes over the state of a stream of the same model, split if this one is.
   Status CopyFrom(const SessionCore& other) noexcept;
 
  private:
@@ -73,6 +74,8 @@ class SessionCore {
                       std::span<float> out);
   Status ForwardMany(std::span<const float> in, std::span<const int64_t> tokens, uint64_t steps,
                      std::span<float> out, bool* done) noexcept;
+  // The state that lies elsewhere than in the Plan.
+  std::span<const Moved> Moves() const;
   // The part of the state that is here becomes zero.
   void ClearFrame() noexcept;
   // From `rows`, what the ops wrote.
@@ -83,6 +86,7 @@ class SessionCore {
   std::byte* frame_;  // where element 0 is, or would be
   DeviceStreams* streams_;
   uint32_t lane_;
+  const TeamPlan* split_;  // null: one thread runs the Plan's ops
   uint64_t steps_ = 0;
   uint32_t quality_ = 0;
 };

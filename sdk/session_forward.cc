@@ -23,6 +23,9 @@ Status SessionCore::ForwardSteps(std::span<const float> in, std::span<const int6
   StepSequence sequence(model_, steps);
   std::vector<float> held = HeldInputs<float>();
   const kernels::FlushDenormals flush;
+  // A team's state lies where its members want it; this is one thread's work, on the Plan's places.
+  float* const frame = reinterpret_cast<float*>(frame_);
+  for (const Moved& m : Moves()) std::copy_n(frame + m.to, m.end - m.begin, frame + m.begin);
   Status result = Status::ok, begun[StepSequence::kMost] = {};
   for (uint64_t first = 0; first < steps; first += StepSequence::kMost) {
     const size_t n = std::min<uint64_t>(StepSequence::kMost, steps - first);
@@ -38,7 +41,7 @@ Status SessionCore::ForwardSteps(std::span<const float> in, std::span<const int6
     }
     const bool ends = first + n == steps;
     using Outputs = StepSequence::Outputs;
-    sequence.Run(reinterpret_cast<float*>(frame_), n,
+    sequence.Run(frame, n,
                  !last_only ? Outputs::all
                  : ends     ? Outputs::last
                             : Outputs::none);
@@ -48,6 +51,7 @@ Status SessionCore::ForwardSteps(std::span<const float> in, std::span<const int6
                out.subspan(last_only ? 0 : (first + t) * out_width, wanted ? out_width : 0));
     }
   }
+  for (const Moved& m : Moves()) std::copy_n(frame + m.begin, m.end - m.begin, frame + m.to);
   return result;
 }
 
@@ -80,7 +84,8 @@ Status SessionCore::Forward(std::span<const float> in, std::span<float> out) noe
   for (size_t t = 0; !done && t < steps; ++t) {
     const Status s =
         Step(in.subspan(t * in_width, in_width), out.subspan(t * out_width, out_width));
-    if (s != Status::ok) status = s;
+    if (s != Status::ok && s != Status::held) return s;
+    if (s == Status::held) status = s;
   }
   return status;
 }

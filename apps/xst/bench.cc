@@ -40,9 +40,9 @@ struct Figures {
 
 double Seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
-// Keeps this thread on the CPU it is on; without the right to, it stays unpinned.
-void PinThread() {
-  const int cpu = sched_getcpu();
+// Keeps this thread on a CPU, -1: the one it is on; without the right to, it stays unpinned.
+void PinThread(int cpu) {
+  if (cpu < 0) cpu = sched_getcpu();
   if (cpu < 0) return;
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -188,17 +188,22 @@ void PrintJson(const ModelInfo& info, const Figures& f, const std::optional<doub
   std::printf("%s\n", json.dump().c_str());
 }
 
-// What one stream on one thread cannot go below; nothing for other arrangements.
+// What one stream on the CPU cannot go below; nothing for other arrangements.
 std::optional<double> Limit(const Model& model, const BenchArgs& args, double call) {
-  if (args.streams != 1 || args.forward > 0 || model.info().device != "cpu") return std::nullopt;
+  if (args.streams != 1 || args.forward > 0 || !model.info().device.starts_with("cpu")) {
+    return std::nullopt;
+  }
   const double passes = std::clamp(kDefaultSeconds / call, kMinLimitPasses, kMaxLimitPasses);
   const double micros = LimitMicros(model, static_cast<int>(passes));
   return std::isnan(micros) ? std::nullopt : std::optional(micros);
 }
 
 void Bench(const BenchArgs& args) {
-  PinThread();
+  // A team's threads go where this one may: it is pinned only behind them.
+  const bool team = args.model.device.starts_with("cpu:");
+  if (!team) PinThread(-1);
   const auto model = OpenModel(args.model);
+  if (team) PinThread(CallerCpu(*model));
   const ModelInfo& info = model->info();
   Workload load(model, args);
   const double call = WarmUp(load);

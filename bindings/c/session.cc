@@ -23,7 +23,7 @@ struct xst_session {
       : model(std::move(of)),
         device(std::move(on_device)),
         own(std::move(memory)),
-        core(model->core(), frame, device.get()) {}
+        core(model->core(), frame, device.get(), 0, true) {}
 
   std::shared_ptr<const xst::Model> model;
   std::unique_ptr<xst::DeviceStreams> device;

@@ -93,7 +93,7 @@ enum { XST_ARITHMETIC_AUTOMATIC = 0, XST_ARITHMETIC_SINGLE = 1, XST_ARITHMETIC_W
 /* {.struct_bytes = sizeof(xst_model_options)} is the defaults. */
 typedef struct xst_model_options {
   size_t struct_bytes;   /* sizeof(xst_model_options) */
-  const char* device;    /* "cpu", "cuda:0", "reference" (double, slow); null: "cpu" */
+  const char* device;    /* "cpu", "cpu:4", "cuda:0", "reference" (double, slow); null: "cpu" */
   const char* isa;       /* "scalar", "avx2", "avx512", "neon"; null: the best of this CPU */
   uint32_t arithmetic;   /* of activations; automatic: double in models up to 131,072 parameters */
   uint32_t resident;     /* cuda: not 0: a session's kernel stays on the device between steps */

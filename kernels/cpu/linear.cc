@@ -67,6 +67,9 @@ HWY_NOINLINE void RunAs(const Linear& o, Real* frame, Range r) {
   const size_t end = r.end * kPanelVectors;
   size_t v = r.begin * kPanelVectors;
   for (; v + kGroup <= end; v += kGroup) Panels<W, kGroup>(o, x, y, v);
+  // A thread's share of a small matrix.
+  constexpr size_t kHalf = HWY_MAX(kGroup / 2, kPanelVectors);
+  for (; v + kHalf <= end; v += kHalf) Panels<W, kHalf>(o, x, y, v);
   for (; v < end; v += kPanelVectors) Panels<W, kPanelVectors>(o, x, y, v);
 }
 

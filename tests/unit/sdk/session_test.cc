@@ -386,8 +386,11 @@ TEST(Model, NamesWhatItHasWhenAskedForSomethingElse) {
   cuda.device.kind = Device::Kind::cuda;
   cuda.device.index = 4096;
   EXPECT_EQ(code_of(cuda), Status::no_device);
-  team.device.threads = 3;
-  EXPECT_EQ(code_of(team), Status::no_device);
+  team.device.threads = 65;
+  EXPECT_EQ(code_of(team), Status::invalid_argument);
+  cuda.device.index = 0;
+  cuda.device.threads = 2;
+  EXPECT_EQ(code_of(cuda), Status::invalid_argument);
 }
 
 TEST(Model, OpensFromMemoryAndAnswersLikeTheFile) {
