@@ -26,8 +26,8 @@ class DeviceStreams {
   virtual uint8_t* active() = 0;     // [lanes], not 0: the lane steps; all 1 at first
 
   // One step of the active lanes, from input() to output(), a group after the other: group g is the
-  // lanes [g * group_lanes(), ...), and one may be prepared here while another runs. Start runs a
-  // group behind all that were started before; Finish waits for it.
+  // lanes [g * group_lanes(), ...), and one may be prepared here while another runs. Start sets a
+  // group going, maybe beside others; Finish waits for it.
   virtual uint32_t group_lanes() const = 0;
   virtual Status Start(uint32_t group) noexcept = 0;
   virtual Status Finish(uint32_t group) noexcept = 0;

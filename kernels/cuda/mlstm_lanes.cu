@@ -93,7 +93,6 @@ size_t ClusterBytes(const MlstmBlock& b, uint32_t lanes) {
 // Of a block that BlockFits.
 bool ClusterFits(const MlstmBlock& b, const Frames<float>& frames) {
   const uint32_t heads = b.cell.heads, block = b.q.w.cols, width = b.norm.size;
-  int device = 0, clusters = 0;
   return frames.lanes <= kMostClusterLanes && b.cell.dk == kClusterHeadDim &&
          b.cell.stride_c == kClusterHeadDim && heads >= 2 && heads <= kMostClusterHeads &&
          width % 4 == 0 && width <= kClusterWidth && b.up.w.rows == 2 * b.q.w.rows &&
@@ -103,18 +102,27 @@ bool ClusterFits(const MlstmBlock& b, const Frames<float>& frames) {
          block <= 32 && 32 % block == 0 &&
          reinterpret_cast<uintptr_t>(frames.data + b.norm.x) % 16 == 0 &&
          reinterpret_cast<uintptr_t>(frames.data + b.cell.c) % 16 == 0 &&
-         ClusterBytes(b, ClusterLanes(frames.lanes)) <= kMostShared &&
-         cudaGetDevice(&device) == cudaSuccess &&
-         cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, device) == cudaSuccess &&
-         clusters != 0;
+         ClusterBytes(b, ClusterLanes(frames.lanes)) <= kMostShared;
 }
 
+// cudaErrorNotSupported: this device, or the part of it that is ours, holds no such cluster.
 template <class W, int kLanes>
 cudaError_t LaunchCluster(const MlstmWhole& w, size_t bytes, const Frames<float>& frames,
                           cudaStream_t stream) {
   const uint32_t heads = w.core.heads;
   const auto kernel = MlstmClusterKernel<W, kLanes>;
-  if (const cudaError_t error = AllowShared(kernel, bytes); error != cudaSuccess) return error;
+  int device = 0, clusters = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error != cudaSuccess) return error;
+  error = cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, device);
+  if (error != cudaSuccess) return error;
+  cudaFuncAttributes code;
+  if (error = cudaFuncGetAttributes(&code, kernel); error != cudaSuccess) return error;
+  // Code built for an older architecture is empty, whatever the device.
+  if (clusters == 0 || code.ptxVersion < 90 || code.binaryVersion < 90) {
+    return cudaErrorNotSupported;
+  }
+  if (error = AllowShared(kernel, bytes); error != cudaSuccess) return error;
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[0].val.programmaticStreamSerializationAllowed = 1;
@@ -127,6 +135,11 @@ cudaError_t LaunchCluster(const MlstmWhole& w, size_t bytes, const Frames<float>
   config.stream = stream;
   config.attrs = attributes;
   config.numAttrs = 2;
+  if (cudaOccupancyMaxActiveClusters(&clusters, kernel, &config) != cudaSuccess) {
+    cudaGetLastError();
+    clusters = 0;
+  }
+  if (clusters == 0) return cudaErrorNotSupported;
   return cudaLaunchKernelEx(&config, kernel, w, frames);
 }
 
@@ -212,7 +225,10 @@ cudaError_t LaunchMlstmCore(const MlstmBlock& b, const Frames<float>& frames, cu
 
 cudaError_t LaunchBlock(const MlstmBlock& b, const Frames<float>& frames, cudaStream_t stream) {
   if (frames.lanes == 0) return cudaSuccess;
-  if (ClusterFits(b, frames)) return LaunchCluster(b, frames, stream);
+  if (ClusterFits(b, frames)) {
+    const cudaError_t error = LaunchCluster(b, frames, stream);
+    if (error != cudaErrorNotSupported) return error;
+  }
   if (const cudaError_t error = LaunchLinearTokens(&b.norm, b.up, nullptr, frames, stream);
       error != cudaSuccess) {
     return error;

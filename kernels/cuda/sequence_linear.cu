@@ -145,7 +145,7 @@ __device__ void Multiply(const float* a, uint32_t a_stride, const typename W::El
 
 template <class W, bool kNorm, bool kGated>
 __global__ void __launch_bounds__(kThreads, 2)
-    LinearKernel(const __grid_constant__ Product p, const __grid_constant__ Frames<float> f) {
+    SequenceLinearKernel(const __grid_constant__ Product p, const __grid_constant__ Frames<float> f) {
   using Element = typename W::Element;
   extern __shared__ __align__(128) char shared_linear[];
   auto* const b = reinterpret_cast<Element*>(shared_linear);                // [stage][row][kStride]
@@ -286,9 +286,9 @@ cudaError_t Launch(Product p, bool norm, bool gated, const Frames<float>& tokens
   constexpr uint32_t kFull = 200;  // blocks: nearly two on every multiprocessor of a large device
   const uint32_t parts = std::min(tiles, (kFull + blocks - 1) / blocks);
   p.tiles = (tiles + parts - 1) / parts;
-  const auto kernel = gated  ? LinearKernel<W, true, true>
-                      : norm ? LinearKernel<W, true, false>
-                             : LinearKernel<W, false, false>;
+  const auto kernel = gated  ? SequenceLinearKernel<W, true, true>
+                      : norm ? SequenceLinearKernel<W, true, false>
+                             : SequenceLinearKernel<W, false, false>;
   return LaunchChained(kernel, dim3(blocks, (tiles + p.tiles - 1) / p.tiles), kThreads,
                        SharedBytes<W>(p, norm), stream, p, tokens);
 }

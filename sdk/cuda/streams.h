@@ -56,7 +56,6 @@ class CudaStreams : public DeviceStreams {
     uint32_t first, lanes;
     cudaStream_t stream = nullptr;
     std::vector<cudaGraphExec_t> graphs;  // of its first 1, 2, 4, ... and all lanes
-    cudaEvent_t done = nullptr;
   };
 
   cudaError_t Allocate();
