@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains an xLSTM for two minutes, exports it and steps it sample by sample. Reads like a notebook, cell by cell.
 
-    pip install torch xlstm pyyaml safetensors matplotlib ./bindings/python
+    pip install torch xlstm matplotlib ./bindings/python
     apps/examples/train_export_stream.py --out example      # example/pulse.xst, example/pulse.png
 
 The task: a pulse whose rate drifts, and now and then a beat comes too early. The model says what comes 50 ms later and

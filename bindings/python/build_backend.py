@@ -9,7 +9,7 @@ from scikit_build_core.build import build_sdist as _build_sdist
 
 HERE = pathlib.Path(__file__).resolve().parent
 # What the library is made of, from the top of a clone.
-LIBRARY = ["CMakeLists.txt", "LICENSE", "formats", "kernels", "sdk", "bindings/CMakeLists.txt", "bindings/c",
+LIBRARY = ["CMakeLists.txt", "LICENSE", "THIRD_PARTY.md", "formats", "kernels", "sdk", "bindings/CMakeLists.txt", "bindings/c",
            "apps/packaging"]
 
 

@@ -26,6 +26,13 @@ def same(a, b):
     return np.array_equal(a, b, equal_nan=True)
 
 
+def agree(model, a, b):
+    """forward() of a larger float32 model adds up in another order than steps do."""
+    if model.parameters <= 131072:
+        return same(a, b)
+    return np.allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max(), equal_nan=True)
+
+
 @pytest.fixture(scope="session")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")

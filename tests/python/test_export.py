@@ -57,6 +57,14 @@ def test_smaller_types(dtype, tmp_path):
     assert model.dtype == report.dtype == dtype and model.verify().passed
     assert report.error <= report.bound and 0 < report.rounding < 0.3 * report.largest
     assert np.isclose(model.verify().error_framework, report.rounding, rtol=0.1)
+    probe = np.random.default_rng(1).standard_normal((20, model.input_width), np.float32)
+    outputs = {}
+    for kind in ("f32", dtype):
+        report = xst.export(both_kinds(), tmp_path / "m.xst", dtype=kind, probe=probe)
+        outputs[kind] = xst.Session(xst.Model(report.path, device="reference")).forward(probe)
+    assert np.isclose(report.rounding, np.abs(outputs[dtype] - outputs["f32"]).max(), rtol=1e-5)
+    state = xst.export(both_kinds().state_dict(), tmp_path / "n.xst", dtype=dtype, config=both_kinds().config, probe=probe)
+    assert np.isclose(state.rounding, report.rounding, rtol=1e-9) and np.isnan(state.error)
 
 
 def test_half_and_double_modules(tmp_path):
@@ -92,7 +100,8 @@ def test_a_large_model_as_it_is_trained(tmp_path):
     assert xst.export(module, tmp_path / "m.xst").error < 1e-5
 
 
-@pytest.mark.parametrize("case", ["block_stack/readme_config", "block_stack/lm_tied", "stream/classifier", "tirex/01_small"])
+@pytest.mark.parametrize("case", ["block_stack/readme_config", "block_stack/lm_tied", "stream/classifier", "tirex/01_small",
+                                  "large/01_single_defaults"])
 def test_a_model_too_large_for_a_copy_runs_itself(case, tmp_path, monkeypatch):
     from xlstm_stream import _modules
     monkeypatch.setattr(_modules, "MANY_PARAMETERS", 1)
@@ -148,14 +157,26 @@ def test_sections_as_text_files_and_dicts(tmp_path):
     (dict(probe=np.zeros((3, 5))), "probe"),
     (dict(probe=np.zeros((0, 16))), "probe"),
     (dict(probe=np.zeros((1, 3, 16))), "probe"),
-    (dict(probe=np.full((3, 16), np.nan)), "finite"),
+    (dict(probe=np.full((3, 16), np.nan)), "^probe: expected finite values, got nan at step 0, value 0$"),
+    (dict(probe=np.full((3, 16), 1e39)), "^probe: expected finite values, got 1e.39"),
     (dict(probe=["a"]), "probe"),
+    (dict(probe=[[1, 2], [3]]), "^probe: expected .* unequal rows"),
+    (dict(config="absent.yaml"), "^config: expected a file of YAML at absent.yaml"),
+    (dict(config={"model": "lm", "config": None}), "^config: config: expected a map"),
+    (dict(stream={"rate_hz": 0}), "^stream: inputs: expected a list of at least one map with a name, got None"),
+    (dict(stream={"inputs": []}), "^stream: inputs"),
+    (dict(stream={"inputs": ["a"]}), "^stream: inputs"),
+    (dict(stream={"inputs": [{"unit": "V"}]}), "^stream: inputs"),
+    (dict(stream={"inputs": [{"name": "a"}], "outputs": ["b"]}), "^stream: outputs: expected a list of maps"),
+    (dict(stream={"inputs": [{"name": "a"}], "outputs": [{"of": "a"}]}), "^stream: outputs: expected one of"),
+    (dict(stream={"inputs": [{"name": "a"}], "outputs": [{"softmax": 3}]}), "^stream: outputs: softmax"),
+    (dict(stream={"inputs": [{"name": "a", "mean": "x"}], "encoder": "none", "head": "none"}), "stream"),
     (dict(config={"embedding_dim": 17, "mlstm_block": {}}), "weights.safetensors: .*shape"),
     (dict(config={"mlstm_block": {}, "nonsense": 1}), "^config.yaml:4:3: config.nonsense"),
     (dict(forecast={"every": 3}), "forecast"),
 ])
 def test_bad_arguments(arguments, words, tmp_path):
-    with pytest.raises(xst.Error, match=words):
+    with pytest.raises(xst.ExportError, match=words):
         xst.export(stack_of(), tmp_path / "m.xst", **arguments)
     assert list(tmp_path.iterdir()) == []
 
@@ -166,6 +187,17 @@ def test_other_objects_and_places(tmp_path):
             xst.export(thing, tmp_path / "m.xst")
     with pytest.raises(xst.ExportError, match="folder"):
         xst.export(stack_of(), tmp_path / "absent/m.xst")
+    (tmp_path / "folder").mkdir()
+    for folder in (tmp_path / "folder", tmp_path, f"{tmp_path}/folder/"):
+        with pytest.raises(xst.ExportError, match="folder: expected a file to write, got a folder" if "folder" in str(folder)
+                           else "got a folder"):
+            xst.export(stack_of(), folder)
+    with pytest.raises(xst.ExportError, match="expected to write it, got File name too long"):
+        xst.export(stack_of(), tmp_path / ("x" * 300))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder"] and not list((tmp_path / "folder").iterdir())
+    for name in ("model.xst.xst", "made.xst", "source", "model.xst", "weights.safetensors", ".xst", "..xst", "m ä.xst", "x" * 250):
+        assert xst.export(stack_of(), tmp_path / "folder" / name).error < 1e-5
+        assert xst.Model(tmp_path / "folder" / name).verify().passed
     meta = both_kinds()
     meta.blocks[0].xlstm.proj_down.weight = nn.Parameter(meta.blocks[0].xlstm.proj_down.weight.to("meta"))
     with pytest.raises(xst.ExportError, match="meta"):

@@ -53,7 +53,8 @@ def test_the_source_distribution_stands_alone(built):
     top = f"xlstm_stream-{xst.__version__}"
     assert all(n.split("/")[0] == top for n in names) and len(names) == len(set(names))
     for part in ("PKG-INFO", "pyproject.toml", "build_backend.py", "xlstm_stream/_core.pyi", "cpp/sdk/model.cc",
-                 "cpp/kernels/cpu/linear.cc", "cpp/formats/model.fbs", "cpp/LICENSE", "src/session.cc"):
+                 "cpp/kernels/cpu/linear.cc", "cpp/formats/model.fbs", "cpp/LICENSE", "cpp/THIRD_PARTY.md", "NOTICE",
+                 "src/session.cc"):
         assert (f"{top}/{part}" in names) == (part != "xlstm_stream/_core.pyi"), part
     assert not any("__pycache__" in n or n.endswith((".so", ".xst")) for n in names)
 
@@ -62,6 +63,14 @@ def test_the_wheel_holds_what_is_needed_and_no_more(built):
     with zipfile.ZipFile(built[1]) as archive:
         names = archive.namelist()
         wheel = {n.split("/")[-1] for n in names if n.startswith("xlstm_stream/")}
+        info = f"xlstm_stream-{xst.__version__}.dist-info"
+        needed = re.findall(r"^Requires-Dist: (\w+)", archive.read(f"{info}/METADATA").decode(), re.M)
+        for name in ("LICENSE", "THIRD_PARTY.md"):
+            assert archive.read(f"{info}/licenses/{name}") == (ROOT / name).read_bytes()
+        notice = archive.read(f"{info}/licenses/NOTICE").decode()
+    assert sorted(needed) == ["numpy", "pyyaml", "safetensors"]  # one command suffices
+    for words in ("Copyright (c) 2022 Wenzel Jakob", "Neither the name", "Thibaut Goetghebuer-Planchon", "MIT License"):
+        assert words in notice
     assert all(n.startswith(("xlstm_stream/", f"xlstm_stream-{xst.__version__}.dist-info/")) for n in names)
     sources = {p.name for p in (PACKAGE / "xlstm_stream").iterdir() if p.suffix == ".py"}
     assert {n for n in wheel if n.endswith(".py")} == sources and {"py.typed", "_core.pyi"} <= wheel

@@ -4,12 +4,15 @@ import ctypes
 import gc
 import os
 import struct
+import subprocess
+import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
 import xlstm_stream as xst
-from conftest import CASES, same
+from conftest import CASES, agree, same
 from xst_tool import BIN, VECTORS, check, good
 
 
@@ -21,7 +24,7 @@ def test_step_and_forward_pass_the_case(kind, models, inputs):
     assert session.steps == len(x)
     session.reset()
     forward = session.forward(x)
-    assert forward.dtype == np.float32 and same(stepped, forward)
+    assert forward.dtype == np.float32 and agree(models[kind], forward, stepped)
     expected = np.load(case / "expected.npy")
     check(stepped, case, expected=expected if expected.ndim == 2 else expected[:, 0])
 
@@ -66,6 +69,19 @@ def test_a_model_opens_from_a_path_text_bytes_and_other_devices(files, inputs):
     (lambda f: xst.Forecaster(xst.Model(f["bare"])), xst.ArgumentError, 100, ""),
     (lambda f: xst.Lanes(xst.Model(f["bare"]), 0), xst.ArgumentError, 100, ""),
     (lambda f: xst.Sampler(10, top_p=2.0), xst.ArgumentError, 100, "top_p"),
+    (lambda f: xst.Lanes(xst.Model(f["bare"]), -1), xst.ArgumentError, 100, "capacity: expected 1 to 4294967295, got -1"),
+    (lambda f: xst.Lanes(xst.Model(f["bare"]), "2"), TypeError, None, "capacity: expected an int, got str"),
+    (lambda f: xst.Sampler(-3), xst.ArgumentError, 100, "vocabulary: expected 1 to 4294967295, got -3"),
+    (lambda f: xst.Sampler(10, top_k=-1), xst.ArgumentError, 100, "top_k: expected 0 to"),
+    (lambda f: xst.Sampler(10, seed=2**70), xst.ArgumentError, 100, f"got {2**70}"),
+    (lambda f: xst.Sampler(10, seed=1.5), TypeError, None, "seed: expected an int, got float"),
+    (lambda f: xst.pack(VECTORS / CASES["bare"], f["bare"].parent / "p.xst", probe=[[1.0]]), xst.Error, None, "expected"),
+    (lambda f: xst.pack(VECTORS / CASES["bare"], f["bare"].parent / "p.xst", probe=[1.0]), TypeError, None,
+     "probe: expected int64 token ids, got"),
+    (lambda f: xst.pack(VECTORS / CASES["bare"], f["bare"].parent / "p.xst", probe=[[1, 2], [3]]), TypeError, None,
+     "probe: expected an array, got list"),
+    (lambda f: xst.pack(VECTORS / CASES["bare"], f["bare"].parent / "p.xst", probe="x"), (TypeError, ValueError), None,
+     "probe: expected"),
     (lambda f: xst.Session(3), TypeError, None, ""),
     (lambda f: xst.Session(None), TypeError, None, ""),
 ])
@@ -107,6 +123,12 @@ def test_tokens(models, inputs):
             session.step(bad)
         with pytest.raises((kind, TypeError), match="x: expected"):
             session.forward([1, bad])
+    for large in (1 << 70, -(1 << 70), np.uint64(2**63 + 1), np.array(2**64 - 1, np.uint64)):
+        with pytest.raises(xst.ArgumentError, match=f"^x: expected .*token ids.*, got {int(large)}$"):
+            session.step(large)
+    with pytest.raises(xst.ArgumentError, match=f"^x: expected int64 token ids, got {2**63 + 1}$"):
+        session.forward(np.array([1, 2**63 + 1], np.uint64))
+    assert same(xst.Session(m).forward(tokens.astype(np.uint64)), expected)
     with pytest.raises(ValueError, match="at least one"):
         session.forward([], last=True)
     assert session.save() == before
@@ -283,3 +305,35 @@ def test_what_a_session_returns_outlives_it(files, inputs):
     del session, model
     gc.collect()
     assert same(y, expected) and len(snapshot) > 0
+
+
+class Holder(xst.Model):
+    """A model that holds its streams, which hold it."""
+
+    def __init__(self, path, kind):
+        super().__init__(path)
+        self.stream = kind(self)
+
+
+@pytest.mark.parametrize("file, kind", [("bare", xst.Session), ("bare", lambda m: xst.Session(m).clone()),
+                                        ("bare", lambda m: xst.Lanes(m, 2)), ("tirex", xst.Forecaster)])
+def test_cycles_are_collected(file, kind, files):
+    holder = Holder(files[file], kind)
+    held = weakref.ref(holder), weakref.ref(holder.stream)
+    gc.collect()
+    assert held[0]() is holder and held[1]().model is holder
+    del holder
+    gc.collect()
+    assert held[0]() is None and held[1]() is None
+
+
+def test_what_is_left_at_the_end_is_no_warning(files):
+    code = "import sys, xlstm_stream as x; m = x.Model(sys.argv[1]); m2 = [x.Session(m)]; m2.append(m2); sys.kept = m2"
+    done = subprocess.run([sys.executable, "-c", code, files["bare"]], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_everything_can_be_referred_to_weakly(models):
+    made = [models["bare"], xst.Session(models["bare"]), xst.Lanes(models["bare"], 1), xst.Forecaster(models["tirex"]),
+            xst.Sampler(3)]
+    assert [weakref.ref(thing)() is thing for thing in made] == [True] * 5

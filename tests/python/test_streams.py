@@ -33,6 +33,17 @@ def test_lanes_are_sessions(models, inputs):
         lanes.reset(1)
         assert lanes.steps(1) == 0 and lanes.quality(1) == 0
         lanes.detach(2)
+        for call in (lanes.detach, lanes.reset, lanes.save, lambda lane: lanes.load(lane, b"")):
+            for lane in (2, 3, -1, 1 << 40, 1 << 70):
+                with pytest.raises(xst.ArgumentError, match=f"^lane: expected one that is attached, got {lane}$"):
+                    call(lane)
+            with pytest.raises(TypeError, match="^lane: expected an int, got float$"):
+                call(1.0)
+        assert lanes.steps(2) == lanes.steps(-1) == lanes.quality(1 << 70) == 0 and lanes.steps(np.int64(0)) == 6
+        for step in (lanes.step, lambda mask, x: lanes.forward(mask, x[:, None])):
+            with pytest.raises(xst.ArgumentError, match="^lane: expected one that is attached, got 2$"):
+                step([1, 0, 1], rows)
+        assert lanes.steps(0) == 6
         for mask, kind in (([0, 0, 1], xst.ArgumentError), ([1, 0], ValueError), ([0.5, 0, 0], TypeError)):
             with pytest.raises(kind):
                 lanes.step(mask, rows)
@@ -48,6 +59,12 @@ def test_lanes_of_tokens(models, inputs):
     y = lanes.step([True, True], [tokens[0], tokens[1]])
     assert same(y[0], expected[0])
     assert same(lanes.forward([True, False], np.stack([tokens[1:], tokens[1:]]))[0], expected[1:])
+    for bad in (-1, m.vocabulary):
+        with pytest.raises(xst.ArgumentError, match=f"^x: expected token ids from 0 to {m.vocabulary - 1}, got {bad}$"):
+            lanes.step([True, True], [0, bad])
+        with pytest.raises(xst.ArgumentError, match=f"got {bad}$"):
+            lanes.forward([False, True], [[bad, 0], [0, bad]])
+    assert not np.isnan(lanes.step([True, False], [0, -1])[0]).any()  # what is not stepped is not read
 
 
 def test_forecasts(models, inputs):
@@ -74,8 +91,14 @@ def test_forecasts(models, inputs):
             forecaster.forecast(horizon=3)
         with pytest.raises(ValueError):
             forecaster.forecast(x)
-        with pytest.raises(xst.ArgumentError):
-            forecaster.forecast(x[0], 0)
+        for name in ("horizon", "rollout"):
+            for bad in (0, -1, 1 << 40, 1 << 70):
+                with pytest.raises(xst.ArgumentError, match=f"^{name}: expected 1 to 4294967295, got {bad}$"):
+                    forecaster.forecast(x[0], **{name: bad})
+            for bad in ("3", 3.0):
+                with pytest.raises(TypeError, match=f"^{name}: expected an int, got {type(bad).__name__}$"):
+                    forecaster.forecast(x[0], **{name: bad})
+        assert same(forecaster.forecast(x[0], np.int64(3)), forecaster.forecast(x[0], 3))
 
 
 def test_generation_is_that_of_the_command_line(files, models):

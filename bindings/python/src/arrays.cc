@@ -5,6 +5,8 @@
 #include <cstring>
 #include <string>
 
+#include "formats/status.h"
+
 namespace xst::python {
 namespace {
 
@@ -46,8 +48,6 @@ bool Fits(const Py_buffer& buffer, Element element) {
   return false;
 }
 
-std::string Text(nb::handle object) { return nb::str(object).c_str(); }
-
 std::string ShapeText(const Py_ssize_t* shape, size_t axes) {
   std::string text = "(";
   for (size_t i = 0; i < axes; ++i) {
@@ -66,6 +66,40 @@ constexpr const char* kWanted[] = {"float32 values", "int64 token ids", "one boo
 constexpr const char* kKinds[] = {"fiub", "iu", "biu"};
 
 }  // namespace
+
+std::string Text(nb::handle object) { return nb::str(object).c_str(); }
+
+nb::object IntOf(nb::handle object) {
+  if (!PyIndex_Check(object.ptr())) return {};
+  nb::object number = nb::steal(PyNumber_Index(object.ptr()));
+  if (!number.is_valid()) PyErr_Clear();
+  return number;
+}
+
+uint64_t WholeNumber(const char* name, nb::handle object, uint64_t low, uint64_t high) {
+  const nb::object number = IntOf(object);
+  if (!number.is_valid()) {
+    throw nb::type_error(
+        (std::string(name) + ": expected an int, got " + nb::type_name(object.type()).c_str())
+            .c_str());
+  }
+  const uint64_t value = PyLong_AsUnsignedLongLong(number.ptr());
+  const bool beyond = PyErr_Occurred() != nullptr;
+  PyErr_Clear();
+  if (!beyond && value >= low && value <= high) return value;
+  throw Error(Status::invalid_argument, std::string(name) + ": expected " + std::to_string(low) +
+                                            " to " + std::to_string(high) + ", got " +
+                                            Text(number));
+}
+
+nb::object ArrayOf(const char* name, nb::handle object) {
+  try {
+    return TheNumpy().asarray(object);
+  } catch (nb::python_error& e) {
+    throw nb::type_error(
+        (std::string(name) + ": expected an array, got " + KindOf(object)).c_str());
+  }
+}
 
 bool View::Take(nb::handle object, Element element, int flags) {
   if (!PyObject_CheckBuffer(object.ptr())) return false;
@@ -117,6 +151,13 @@ void View::Read(const char* name, nb::handle object, Element element, Shape shap
                               : element == Element::i64 ? numpy.int64
                                                         : numpy.uint8;
     const nb::object source = element == Element::mask ? array.attr("astype")("bool") : array;
+    if (element == Element::i64 && kind == "u" && !empty) {
+      const nb::object largest = array.attr("max")();
+      if (nb::cast<uint64_t>(largest.attr("item")()) > uint64_t{INT64_MAX}) {
+        throw Error(Status::invalid_argument,
+                    std::string(name) + ": expected " + kWanted[index] + ", got " + Text(largest));
+      }
+    }
     // Beyond float32 is infinite, that is missing, like everything no step can take.
     const nb::object converted = source.attr("astype")(dtype, nb::arg("order") = "C");
     if (!Take(converted, element, 0)) refuse(KindOf(object));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace xst::python {
@@ -59,6 +60,16 @@ class View {
 
   Py_buffer buffer_ = {};
 };
+
+// A whole number of `low` to `high`. Throws TypeError for another type and ArgumentError for
+// another number, "NAME: expected LOW to HIGH, got NUMBER"; it may be any that Python holds.
+uint64_t WholeNumber(const char* name, nb::handle object, uint64_t low, uint64_t high);
+// The int of an object, or nothing valid where it is none.
+nb::object IntOf(nb::handle object);
+// What str() says.
+std::string Text(nb::handle object);
+// The array that NumPy makes of an argument; throws TypeError where it can make none.
+nb::object ArrayOf(const char* name, nb::handle object);
 
 // `out` if it is given, else a new array; either is what a call returns.
 nb::object WriteOrMake(View* view, nb::handle out, Shape shape);

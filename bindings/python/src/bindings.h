@@ -31,6 +31,26 @@ class ModelHandle {
 // The Model that a Python object is; throws TypeError for any other.
 const ModelHandle& ModelOf(nb::handle object);
 
+// What lets Python's collector find and end cycles through a stream's model, which may be of a
+// subclass that holds the stream. T has model() and take_model(), which leaves None.
+template <class T>
+int TraverseModel(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  if (!nb::inst_ready(self)) return 0;
+  const nb::object model = nb::inst_ptr<T>(self)->model();
+  Py_VISIT(model.ptr());
+  return 0;
+}
+template <class T>
+int ClearModel(PyObject* self) {
+  if (nb::inst_ready(self)) nb::inst_ptr<T>(self)->take_model();
+  return 0;
+}
+template <class T>
+inline PyType_Slot kCycleSlots[] = {{Py_tp_traverse, reinterpret_cast<void*>(TraverseModel<T>)},
+                                    {Py_tp_clear, reinterpret_cast<void*>(ClearModel<T>)},
+                                    {0, nullptr}};
+
 // Bytes of any object that has some.
 class ByteView {
  public:

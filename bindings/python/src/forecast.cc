@@ -2,6 +2,8 @@
 
 #include <nanobind/stl/vector.h>
 
+#include <utility>
+
 #include "arrays.h"
 #include "bindings.h"
 
@@ -39,8 +41,12 @@ class PyForecaster {
       return returned;
     }
     in.Read("series", series, Element::f32, {kAny});
-    const uint32_t steps = horizon.is_none() ? packed.horizon : nb::cast<uint32_t>(horizon);
-    const uint32_t at_once = rollout.is_none() ? packed.rollout : nb::cast<uint32_t>(rollout);
+    const auto count = [](const char* name, nb::handle given, uint32_t otherwise) {
+      return given.is_none() ? otherwise
+                             : static_cast<uint32_t>(WholeNumber(name, given, 1, UINT32_MAX));
+    };
+    const uint32_t steps = count("horizon", horizon, packed.horizon);
+    const uint32_t at_once = count("rollout", rollout, packed.rollout);
     nb::object returned = WriteOrMake(&result, out, {steps, quantiles});
     if (in.Overlaps(result)) in.Detach();
     Status status;
@@ -87,6 +93,7 @@ class PyForecaster {
     return Open().samples();
   }
   nb::object model() const { return model_; }
+  nb::object take_model() { return std::exchange(model_, nb::none()); }
   void Close() {
     const Turn turn(&taken_, kWhat);
     forecaster_.reset();
@@ -114,7 +121,8 @@ void BindForecaster(nb::module_& module) {
       R"(Quantile forecasts of a TiRex model: of a series, or of a live stream's last samples.
 
 NaN, infinite and samples beyond 1e30 are missing. One thread at a time. ArgumentError for a model of
-another family. A context manager: its end is close().)")
+another family. A context manager: its end is close().)",
+      nb::is_weak_referenceable(), nb::type_slots(kCycleSlots<PyForecaster>))
       .def(nb::init<nb::object>(), nb::arg("model").none(),
            nb::sig("def __init__(self, model: Model) -> None"))
       .def(

@@ -197,7 +197,8 @@ path_or_bytes: a .xst file, or its content. device: cpu, cpu:N (threads), cuda:K
 arithmetic: automatic, single or wide. resident, bf16_forward: see Options in sdk/model.h.
 check_full: verify every weight of a file of 64 MiB and more too.
 Raises DataError for a bad file, MachineError where device or instruction set are missing.
-A context manager: its end is close().)");
+A context manager: its end is close().)",
+      nb::is_weak_referenceable());
   model.def(
       "__init__",
       [](ModelHandle* self, nb::object source, const std::string& device, nb::object isa,

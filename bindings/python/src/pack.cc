@@ -20,8 +20,9 @@ formats::DType DTypeOf(const std::string& name) {
 }
 
 // Tokens are one axis of integers, samples two of floats.
-formats::Array ProbeOf(nb::handle probe) {
+formats::Array ProbeOf(nb::handle given) {
   formats::Array array;
+  const nb::object probe = ArrayOf("probe", given);
   View view;
   array.is_f32 = nb::cast<int>(probe.attr("ndim")) != 1;
   if (array.is_f32) {
@@ -84,8 +85,8 @@ void BindPack(nb::module_& module) {
       nb::arg("framework") = nb::none(),
       nb::sig("def pack(source: str | os.PathLike[str], path: str | os.PathLike[str], dtype: "
               "str = 'f32', config: str | os.PathLike[str] | None = None, probe: "
-              "numpy.typing.NDArray[typing.Any] | None = None, framework: "
-              "numpy.typing.NDArray[typing.Any] | None = None) -> list[str]"),
+              "numpy.typing.ArrayLike | None = None, framework: numpy.typing.ArrayLike | None = "
+              "None) -> list[str]"),
       R"(Packs a checkpoint, as `xst pack` does, and returns its remarks.
 
 source: a .safetensors file or a folder that `xst pack` takes. config: another configuration file.

@@ -2,6 +2,8 @@
 
 #include <nanobind/stl/string.h>
 
+#include <utility>
+
 #include "arrays.h"
 #include "bindings.h"
 
@@ -102,6 +104,7 @@ class PySession {
   }
   bool closed() const { return !session_; }
   nb::object model() const { return model_; }
+  nb::object take_model() { return std::exchange(model_, nb::none()); }
 
  private:
   static constexpr char kWhat[] = "session";
@@ -124,7 +127,7 @@ class PySession {
     if (PyLong_CheckExact(x.ptr())) {
       int overflow = 0;
       token = PyLong_AsLongLongAndOverflow(x.ptr(), &overflow);
-      if (overflow) token = -1;
+      if (overflow) ThrowToken(Text(x));
     } else {
       View in;
       in.Read("x", x, Element::i64, {});
@@ -165,10 +168,12 @@ class PySession {
 
   void CheckToken(int64_t token) const {
     const uint32_t vocabulary = formats::VocabSize(info_->config);
-    if (token >= 0 && token < vocabulary) return;
+    if (token < 0 || token >= vocabulary) ThrowToken(std::to_string(token));
+  }
+  [[noreturn]] void ThrowToken(const std::string& got) const {
+    const uint32_t vocabulary = formats::VocabSize(info_->config);
     throw Error(Status::invalid_argument, "x: expected token ids from 0 to " +
-                                              std::to_string(vocabulary - 1) + ", got " +
-                                              std::to_string(token));
+                                              std::to_string(vocabulary - 1) + ", got " + got);
   }
 
   nb::object model_;
@@ -184,7 +189,8 @@ void BindSession(nb::module_& module) {
 
 One thread at a time: a call while another thread's runs raises RuntimeError. Different sessions of
 one model may run in different threads; step and forward release the GIL. Raises MachineError where
-memory or the device are missing. A context manager: its end is close().)")
+memory or the device are missing. A context manager: its end is close().)",
+                        nb::is_weak_referenceable(), nb::type_slots(kCycleSlots<PySession>))
       .def(nb::init<nb::object>(), nb::arg("model").none(),
            nb::sig("def __init__(self, model: Model) -> None"))
       .def(

@@ -40,8 +40,11 @@ def read(what: str, given: Any) -> dict[str, Any]:
 
         text = os.fspath(given)
         if isinstance(given, os.PathLike) or ("\n" not in text and text.endswith((".yaml", ".yml", ".json"))):
-            with open(text, encoding="utf-8") as file:
-                text = file.read()
+            try:
+                with open(text, encoding="utf-8") as file:
+                    text = file.read()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ExportError(f"{what}: expected a file of YAML at {text}, got {error}", Status.not_found) from None
         try:
             given = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -64,6 +67,9 @@ def family_of(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if "model" in config and "config" in config:
         if config["model"] not in FAMILIES:
             raise ExportError(f"config: model: expected {', '.join(FAMILIES)}, got {config['model']!r}",
+                              Status.invalid_config)
+        if not isinstance(config["config"], dict):
+            raise ExportError(f"config: config: expected a map, got {type(config['config']).__name__}",
                               Status.invalid_config)
         return config["model"], config["config"]
     if "model_config" in config:

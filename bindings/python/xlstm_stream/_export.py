@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ class ExportReport:
     precision: str
     """what the module was run in: float64, a large one in its own type; empty for a state dict"""
     rounding: float
-    """largest difference that the stored type makes, 0 for f32"""
+    """largest difference that rounding the weights to `dtype` makes to an output of the reference; 0 where it is none"""
     arch_hash: str
     source_hash: str
     file_hash: str
@@ -82,6 +83,9 @@ def export(
     The module stays as it is: it is run as a float64 copy in eval mode on the CPU (from 2**26 parameters on itself, in
     its own type), step by step. Dropout counts for nothing, as in eval mode. The file carries the probe with the module's
     output, so that `xst verify` can repeat the proof on any device.
+
+    Around a stack, layers without weights and any forward will do that give what the file gives: the head's rows or the
+    outputs, of all steps or the last, alone or as the first of several.
 
     Raises ExportError, with the reason, for hooks, patched methods, parametrizations, layers that are not of the
     packages, weights that are not finite or not of the configuration's shapes, and a forward that does something else.
@@ -136,54 +140,75 @@ def _write(
 
     sections = {"stream": stream, "forecast": forecast}
     description = description | {key: value for key, value in sections.items() if value is not None}
+    if path.is_dir():
+        raise ExportError(f"{path}: expected a file to write, got a folder", Status.io_error)
     if not path.parent.is_dir():
         raise ExportError(f"{path}: expected a folder to write it to, got none", Status.not_found)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch, _named(scratch, path):
-        folder = pathlib.Path(scratch) / path.stem
-        folder.mkdir()
+    with _scratch(path) as scratch:
+        folder, made = scratch / "source" / (path.stem.strip(".") or "model"), scratch / "made.xst"
+        folder.mkdir(parents=True)
         save_file(tensors, folder / "weights.safetensors")
         (folder / "config.yaml").write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
-        made = pathlib.Path(scratch) / "model.xst"
         check(folder)  # first: a module of other shapes cannot be run
-        x = None if source is None and probe is None else _probe(probe, source)
+        x = None if source is None and probe is None else _probe(probe, source, stream)
         y = None if source is None else _run(source, x)
         lossless = "bf16" if all(str(t.dtype) == "torch.bfloat16" for t in tensors.values()) else "f32"
         remarks = pack(folder, made, dtype=lossless, probe=x, framework=None if y is None else y.astype(np.float32))
         proof = None if source is None or y is None else _prove(made, x, y, source, tensors)
+        if source is not None and probe is not None:  # which may be one that shows little
+            other = _probe(None, source, stream)
+            _prove(made, other, _run(source, other), source, tensors)
         if dtype != lossless:
             remarks = pack(folder, made, dtype=dtype, probe=x, framework=None if y is None else y.astype(np.float32))
-        report = _report(made, path, proof, source, [r.replace(f"{folder}/", "") for r in remarks])
+        rounded = dtype not in (lossless, "f32")
+        report = _report(made, path, proof, source, rounded, [r.replace(f"{folder}/", "") for r in remarks])
         os.replace(made, path)
     return report
 
 
 @contextlib.contextmanager
-def _named(scratch: str, path: pathlib.Path) -> Iterator[None]:
-    """What packing refuses is what export() refuses, and the scratch folder is nobody's business."""
+def _scratch(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder beside `path`. What packing refuses is what export() refuses, and the folder is nobody's business."""
+    folder = ""
     try:
-        yield
+        with tempfile.TemporaryDirectory(prefix=".xst-export-", dir=path.parent) as folder:
+            yield pathlib.Path(folder)
     except ExportError:
         raise
     except DataError as error:
-        text = str(error).replace(f"{scratch}/{path.stem}/", "").replace(f"{scratch}/", "")
-        raise ExportError(text, error.status) from None
+        raise ExportError(re.sub(re.escape(folder) + r"/(source/[^/]*/)?", "", str(error)), error.status) from None
+    except OSError as error:
+        raise ExportError(f"{path}: expected to write it, got {error.strerror or error}", Status.io_error) from None
 
 
-def _probe(given: Any, source: Source | None) -> np.ndarray:
+def _probe(given: Any, source: Source | None, stream: dict[str, Any] | None) -> np.ndarray:
     if given is None:
         assert source is not None
         return source.default_probe(np.random.default_rng(20260101))
     if hasattr(given, "detach"):
-        given = given.detach().cpu().numpy()
-    array = np.asarray(given)
+        given = given.detach().cpu()
+        given = (given.float() if given.is_floating_point() else given).numpy()
+    wanted = "one axis of token ids" if source and source.family in ("lm", "large") else "[T, inputs]"
+    try:
+        array = np.asarray(given)
+    except ValueError:
+        raise ExportError(f"probe: expected {wanted}, got {type(given).__name__} of unequal rows",
+                          Status.shape_mismatch) from None
     if source is not None and array.ndim == 1 and source.family not in ("lm", "large"):
         array = array[:, None]  # one channel
-    wanted = "one axis of token ids" if source and source.family in ("lm", "large") else "[T, inputs]"
     if array.ndim not in (1, 2) or array.size == 0 or array.dtype.kind not in "fiu":
         raise ExportError(f"probe: expected {wanted}, got {array.dtype} {list(array.shape)}", Status.shape_mismatch)
-    if array.ndim == 1 and array.dtype.kind not in "iu":
-        raise ExportError(f"probe: expected {wanted}, got {array.dtype}", Status.invalid_argument)
-    return array.astype(np.int64 if array.ndim == 1 else np.float32)
+    if array.ndim == 1:
+        if array.dtype.kind not in "iu":
+            raise ExportError(f"probe: expected {wanted}, got {array.dtype}", Status.invalid_argument)
+        return array.astype(np.int64)
+    with np.errstate(over="ignore"):
+        samples = array.astype(np.float32)
+    if stream is None and not np.isfinite(samples).all():
+        step, value = np.argwhere(~np.isfinite(samples))[0]
+        raise ExportError(f"probe: expected finite values, got {array[step, value]} at step {step}, value {value}",
+                          Status.invalid_argument)
+    return samples
 
 
 def _run(source: Source, x: Any) -> np.ndarray:
@@ -202,7 +227,6 @@ class _Proof:
     error: float
     largest: float
     bound: float
-    expected: np.ndarray
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -235,7 +259,7 @@ def _prove(path: pathlib.Path, x: Any, y: np.ndarray, source: Source, tensors: d
             f"the file does not reproduce the module: expected outputs within {bound:.3g} (largest {largest:.3g}), got "
             f"a difference of {error:.3g} at step {step}, value {value}{_worst_tensor(path, tensors)}",
             Status.tensor_mismatch)
-    return _Proof(error, largest, bound, expected)
+    return _Proof(error, largest, bound)
 
 
 def _worst_tensor(path: pathlib.Path, tensors: dict[str, Any]) -> str:
@@ -256,14 +280,22 @@ def _worst_tensor(path: pathlib.Path, tensors: dict[str, Any]) -> str:
 
 
 def _report(
-    made: pathlib.Path, path: pathlib.Path, proof: _Proof | None, source: Source | None, remarks: list[str]
+    made: pathlib.Path,
+    path: pathlib.Path,
+    proof: _Proof | None,
+    source: Source | None,
+    rounded: bool,
+    remarks: list[str],
 ) -> ExportReport:
+    rounding = 0.0
+    if rounded:
+        with Model(made, device="reference") as reference:
+            rounding = reference.verify().error_full
     with Model(made, check_full=True) as model:
         verified = model.verify()
         if not verified.passed:
             raise ExportError(f"{path}: expected a probe error of at most {verified.bound:.3g} on {model.device}, got "
                               f"{verified.error:.3g}", Status.corrupt)
-        rounding = abs(verified.error_full - verified.error) if model.dtype != "f32" else 0.0
         return ExportReport(
             path=path,
             family=model.family,

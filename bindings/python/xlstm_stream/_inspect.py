@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 import types
@@ -15,8 +16,16 @@ OFFICIAL = ("xlstm", "mlstm_kernels", "tirex")
 TORCH_LAYERS = {
     "Linear", "Embedding", "Identity", "Dropout", "SiLU", "Sigmoid", "Conv1d", "ModuleList", "ModuleDict", "Sequential",
 }
-# What may not even be another function of the package.
-METHODS = {"forward": ("forward", "_forward_unimplemented"), "step": ("step",)}
+# What may not even be another function of the package: attribute, and what its function may be called.
+_CALLS = ("__call__", "_call_impl", "_wrapped_call_impl")
+METHODS = {"forward": ("forward", "_forward_unimplemented"), "step": ("step",), **{name: _CALLS for name in _CALLS}}
+# What dataclasses compile from text.
+GENERATED = {
+    "__init__", "__repr__", "__eq__", "__hash__", "__lt__", "__le__", "__gt__", "__ge__", "__setattr__", "__delattr__",
+    "__replace__",
+}
+# Attributes of a class that come with it and run nothing.
+SLOTS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
 
 def refuse(name: str, expected: str, got: str) -> ExportError:
@@ -41,28 +50,67 @@ def _is_of(code: types.CodeType, *packages: str) -> bool:
     return any(file.startswith(folder) for package in packages for folder in _folders(package))
 
 
+def _chain(function: Any) -> list[Any]:
+    """A function and, where decorators say it, what it wraps, innermost last."""
+    found = [function]
+    while (inner := getattr(found[-1], "__wrapped__", None)) is not None and inner not in found:
+        found.append(inner)
+    return found
+
+
+def _comes_from(function: Any, *packages: str) -> bool:
+    """Whether a plain function and all that it wraps are of these packages; contextlib makes decorators for them."""
+    *wrappers, inner = _chain(function)
+    codes = [getattr(part, "__code__", None) for part in (*wrappers, inner)]
+    if not all(isinstance(code, types.CodeType) for code in codes):
+        return False
+    return _is_of(codes[-1], *packages) and all(
+        _is_of(code, *packages, "torch") or os.path.basename(code.co_filename) == "contextlib.py" for code in codes[:-1])
+
+
 def _where(function: Any) -> str:
     code = getattr(function, "__code__", None)
     name = getattr(function, "__qualname__", repr(function))
     return f"{name} of {code.co_filename}:{code.co_firstlineno}" if code else name
 
 
-def check_layers(root: Any, trusted: frozenset[int] = frozenset(), judged: frozenset[str] = frozenset()) -> None:
-    """Refuses, with the reason, what forward would do beyond its official classes. What the caller judges by its
-    outputs instead: `trusted`, ids of modules whose class is a user's own; `judged`, names of functions of a cell."""
+def check_layers(root: Any, inside: frozenset[int] | None = None, judged: frozenset[str] = frozenset()) -> None:
+    """Refuses, with the reason, what forward would do beyond its official classes. What the caller judges by its outputs
+    instead: layers that are not `inside` (ids; default: all are) and that are a user's own or PyTorch's without
+    parameters; `judged`, names of functions of a cell."""
     import torch
 
-    _patched.cache_clear()  # a patch may come and go between two exports
     hooks = torch.nn.modules.module
     for kind in ("_global_forward_hooks", "_global_forward_pre_hooks"):
         if getattr(hooks, kind, None):
             raise refuse("torch.nn.Module", "no global forward hooks", "some")
     for name, module in root.named_modules():
+        around = inside is not None and id(module) not in inside
+        own = around and not type(module).__module__.startswith("torch.")
         _check_hooks(name, module)
-        if id(module) not in trusted:
-            _check_type(name, module)
-            _check_class(type(module), name)
-        _check_instance(name, module, id(module) in trusted, judged)
+        if not own:
+            _check_type(name, module, around)
+            check_class(type(module), name)
+        _check_instance(name, module, own, judged)
+
+
+def check_wrapper(module: Any, own: frozenset[str] = frozenset()) -> None:
+    """The same for what is peeled off a module; `own`: methods that it replaces itself."""
+    _check_hooks("", module)
+    check_class(type(module), "")
+    _check_instance("", module, False, frozenset(), own)
+
+
+def check_object(name: str, thing: Any) -> None:
+    """The same for what a module holds beside its layers, and for what that holds."""
+    if package_of(type(thing)) not in OFFICIAL:
+        raise refuse(name, f"an object of {', '.join(OFFICIAL)}", type_name(type(thing)))
+    check_class(type(thing), name)
+    for attribute, value in vars(thing).items():
+        if callable(value) or hasattr(type(thing), attribute) and callable(getattr(type(thing), attribute)):
+            raise refuse(f"{name}.{attribute}", f"the methods of {type_name(type(thing))}", f"{_where(value)} in its place")
+        if hasattr(value, "__dict__") and not isinstance(value, type):
+            check_object(f"{name}.{attribute}", value)
 
 
 def _check_hooks(name: str, module: Any) -> None:
@@ -78,52 +126,84 @@ def _check_hooks(name: str, module: Any) -> None:
             raise refuse(name, "no forward hooks, which a file cannot hold", f"the {what} {_where(hook)}")
 
 
-def _check_type(name: str, module: Any) -> None:
+def _check_type(name: str, module: Any, around: bool) -> None:
+    import torch
+
     kind = type(module)
     if package_of(kind) in OFFICIAL:
         return
-    if kind.__module__.startswith("torch.nn.modules.") and kind.__name__ in TORCH_LAYERS:
-        return
+    if kind.__module__.startswith("torch.nn.modules."):
+        if getattr(module, "max_norm", None) is not None and isinstance(module, torch.nn.Embedding):
+            raise refuse(name, "an embedding without max_norm, which changes its weights", f"max_norm {module.max_norm}")
+        if kind.__name__ in TORCH_LAYERS or around and not list(module.parameters(recurse=False)):
+            return
     raise refuse(name, f"layers of {', '.join(OFFICIAL)} and linear maps around them", type_name(kind))
+
+
+def forget_classes() -> None:
+    """A patch may come and go between two exports."""
+    _patched.cache_clear()
 
 
 @functools.lru_cache(maxsize=None)
 def _patched(kind: type) -> str:
     """What of a class is not its own; empty if nothing."""
     for part in kind.__mro__:
-        package = package_of(part)
-        if package not in (*OFFICIAL, "torch"):
+        if package_of(part) not in (*OFFICIAL, "torch"):
             continue
         for attribute, value in vars(part).items():
-            function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
-            code = getattr(function, "__code__", None)
-            if code is None or code.co_filename.startswith("<"):
-                continue
-            renamed = attribute in METHODS and function.__qualname__.rpartition(".")[2] not in METHODS[attribute]
-            if renamed or not _is_of(code, package, "torch"):
-                return f"{part.__name__}.{attribute} replaced by {_where(function)}"
+            if not _is_own(part, attribute, value):
+                return f"{part.__name__}.{attribute} replaced by {_where(value)}"
     return ""
 
 
-def _check_class(kind: type, name: str) -> None:
+def _is_own(part: type, attribute: str, value: Any) -> bool:
+    """Whether an attribute of a class is data or a function that its package defines."""
+    if isinstance(value, (staticmethod, classmethod)):
+        value = value.__func__
+    if isinstance(value, property):
+        return all(_is_own(part, "", f) for f in (value.fget, value.fset, value.fdel) if f is not None)
+    if isinstance(value, types.FunctionType):
+        if attribute in GENERATED and value.__code__.co_filename == "<string>":
+            return "__dataclass_fields__" in vars(part)
+        renamed = attribute in METHODS and value.__qualname__.rpartition(".")[2] not in METHODS[attribute]
+        return not renamed and _comes_from(value, package_of(part), "torch")
+    if isinstance(value, SLOTS):
+        return True
+    if isinstance(value, type):  # a class that belongs to it, such as config_class
+        return attribute not in METHODS and package_of(value) in (package_of(part), "torch", "builtins", "types")
+    return attribute not in METHODS and not callable(value) and not hasattr(type(value), "__get__")
+
+
+def check_class(kind: type, name: str) -> None:
     patch = _patched(kind)
     if patch:
         raise refuse(name, f"the methods of {type_name(kind)}", patch)
 
 
-def _check_instance(name: str, module: Any, trusted: bool, judged: frozenset[str]) -> None:
+def _is_known(value: Any) -> bool:
+    """Whether a callable is of the packages, and so are those that it is bound to."""
+    if isinstance(value, functools.partial):
+        bound = [a for a in (*value.args, *value.keywords.values()) if callable(a) and not isinstance(a, type)]
+        return all(_is_known(part) for part in (value.func, *bound))
+    if hasattr(value, "__code__"):
+        return _comes_from(value, *OFFICIAL, "torch")
+    return package_of(value) in (*OFFICIAL, "torch")
+
+
+def _check_instance(
+    name: str, module: Any, own: bool, judged: frozenset[str], replaced: frozenset[str] = frozenset()
+) -> None:
+    """`own`: of a user's class, whose attributes are its own affair as long as its methods are the class's."""
     import torch
 
+    kind = type(module)
     for attribute, value in vars(module).items():
-        if value is None or isinstance(value, (torch.nn.Module, torch.Tensor, type)) or not callable(value):
+        if value is None or isinstance(value, (torch.nn.Module, torch.Tensor)) or not callable(value):
             continue
-        if hasattr(type(module), attribute):
-            raise refuse(name, f"the {attribute} of {type_name(type(module))}",
-                         f"{_where(value)} in its place")
-        function = value
-        while isinstance(function, functools.partial):
-            function = function.func
-        code = getattr(function, "__code__", None)
-        known = _is_of(code, *OFFICIAL, "torch") if code else package_of(function) in (*OFFICIAL, "torch")
-        if not trusted and not known and attribute not in judged:
-            raise refuse(f"{name}.{attribute}", "a function of the package", _where(function))
+        shadowed = inspect.getattr_static(kind, attribute, None)
+        methods = (types.FunctionType, classmethod) if own else object
+        if shadowed is not None and isinstance(shadowed, methods) and attribute not in replaced:
+            raise refuse(name, f"the {attribute} of {type_name(kind)}", f"{_where(value)} in its place")
+        if not own and not isinstance(value, type) and attribute not in judged and not _is_known(value):
+            raise refuse(f"{name}.{attribute}", "a function of the package", _where(value))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from . import _config, _stream
+from . import _config, _forward, _stream, _tirex
 from ._errors import ExportError, Status
-from ._inspect import check_layers, refuse, type_name
+from ._inspect import check_layers, check_wrapper, forget_classes, refuse, type_name
 
 MANY_PARAMETERS = 1 << 26  # from here on no float64 copy is made
 KINDS = {
@@ -21,6 +22,13 @@ KINDS = {
     "xlstm.xlstm_large.model.xLSTMLarge": "large",
     "tirex.models.tirex.TiRexZero": "tirex",
 }
+WRAPPERS = {  # what holds a module and computes the same: where, and which of its methods it replaces itself
+    "torch.nn.parallel.data_parallel.DataParallel": ("module", frozenset[str]()),
+    "torch.nn.parallel.distributed.DistributedDataParallel": ("module", frozenset[str]()),
+    "torch._dynamo.eval_frame.OptimizedModule": ("_orig_mod", frozenset(("forward", "_forward", "dynamo_ctx"))),
+}
+CUDA_CELL = "xlstm.blocks.slstm.cell.sLSTMCell_cuda"
+BACKEND = "mlstm_kernels.torch.backend_module.mLSTMBackend"
 NATIVE_KERNELS = {
     "mode": "inference",
     "return_last_states": True,
@@ -36,20 +44,28 @@ def kind_of(module: Any) -> str:
 
 
 def unwrapped(module: Any) -> Any:
-    """What data parallelism and compilation have wrapped."""
-    while type(module).__name__ in ("DataParallel", "DistributedDataParallel", "OptimizedModule"):
-        module = getattr(module, "_orig_mod", None) or module.module
+    """What data parallelism and compilation have wrapped, and nothing else."""
+    while type_name(type(module)) in WRAPPERS:
+        inner, own = WRAPPERS[type_name(type(module))]
+        check_wrapper(module, own)
+        module = getattr(module, inner)
     return module
 
 
-def tensors_of(module: Any) -> dict[str, Any]:
-    """The state dict on the CPU, every tensor its own memory."""
+def tensors_of(module: Any, inside: str = "") -> dict[str, Any]:
+    """The state dict on the CPU, every tensor its own memory; `inside`: where the module is, for messages."""
+    import torch
+
     tensors = {}
     for name, tensor in module.state_dict().items():
+        if not isinstance(tensor, torch.Tensor):
+            raise refuse(f"{inside}{name}", "a tensor", type(tensor).__name__)
         if tensor.is_meta:
-            raise refuse(name, "a tensor with values", "one on the meta device")
-        if tensor.is_sparse or not tensor.is_floating_point():
-            raise refuse(name, "a dense floating point tensor", f"{tensor.dtype} {tensor.layout}")
+            raise refuse(f"{inside}{name}", "a tensor with values", "one on the meta device")
+        if tensor.layout != torch.strided or not tensor.is_floating_point():
+            owner = type_name(type(module.get_submodule(name.rpartition(".")[0])))
+            raise refuse(f"{inside}{name}", "a dense floating point tensor",
+                         f"{tensor.dtype} {tensor.layout} in {owner}")
         tensors[name] = tensor.detach().to("cpu", copy=True).contiguous()
     return tensors
 
@@ -96,7 +112,10 @@ class Source:
             return self.steps(module, probe)
 
     def steps(self, module: Any, probe: np.ndarray) -> np.ndarray:
-        return step_through(module, self.as_tensor(module, probe))
+        x = self.as_tensor(module, probe)
+        y = step_through(module, x)
+        _forward.compare_with_steps(module, x, y)
+        return y
 
     def as_tensor(self, module: Any, probe: np.ndarray) -> Any:
         import torch
@@ -126,7 +145,7 @@ def double_copy(module: Any) -> Any:
         made = copy.deepcopy(module).to("cpu").float()
         for parent in list(made.modules()):
             for name, cell in list(parent.named_children()):
-                if type(cell).__name__ == "sLSTMCell_cuda":
+                if type_name(type(cell)) == CUDA_CELL:
                     setattr(parent, name, _vanilla(cell))
         return made.double()
 
@@ -161,25 +180,47 @@ class LargeSource(Source):
         return np.stack(rows)
 
     def _native(self, module: Any) -> Any:
-        """The same model on kernels that any device has; a training configuration keeps no state."""
-        import torch
-
-        double = {"inference_state_dtype": "float64", "norm_reduction_force_float32": False}
-        config = dataclasses.replace(module.config, **NATIVE_KERNELS, **(double if self.exact else {}))
-        if self.exact:
-            made = type(module)(config).double()
-            made.load_state_dict(module.state_dict())
-        else:  # on the same memory
-            with torch.device("meta"):  # type: ignore[attr-defined]
-                made = type(module)(config)
-            made.load_state_dict(module.state_dict(), assign=True)
+        """A copy of the module, as it is, on kernels that any device has; a training configuration keeps no state. Of a
+        module too large for another, on the same memory."""
+        made = module if self.exact else sharing_copy(module)
+        made.config.return_last_states = True
+        for parent in list(made.modules()):
+            if self.exact and hasattr(parent, "force_float32_reductions"):
+                parent.force_float32_reductions = False
+            for name, part in list(parent.named_children()):
+                if hasattr(part, "step_kernel_fn"):
+                    setattr(parent, name, self._native_backend(part))
         return made.eval()
+
+    def _native_backend(self, backend: Any) -> Any:
+        kind = type(backend)
+        if type_name(kind) != BACKEND:
+            raise refuse("", f"kernels of a {BACKEND}", type_name(kind))
+        own, made = vars(backend), vars(kind(backend.config))
+        for name, value in made.items():
+            if callable(value) and _bound(own.get(name)) != _bound(value):
+                raise refuse(f"mlstm_backend.{name}", "what its configuration says", repr(own.get(name)))
+        double = {"inference_state_dtype": "float64"} if self.exact else {}
+        return kind(dataclasses.replace(backend.config, **NATIVE_KERNELS, **double))
+
+
+def sharing_copy(module: Any) -> Any:
+    """A copy with the same tensors."""
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())})
+
+
+def _bound(value: Any) -> Any:
+    """A function and what it is bound to, in a form that can be compared."""
+    if not isinstance(value, functools.partial):
+        return value
+    return value.func, tuple(map(_bound, value.args)), {name: _bound(bound) for name, bound in value.keywords.items()}
 
 
 class TirexSource(Source):
     def __init__(self, module: Any, family: str, fields: dict[str, Any] | None = None) -> None:
         super().__init__(module, family, fields)
         self.exact = True  # only a copy can run without its rounding to bfloat16
+        _tirex.check(module, int(module.config.input_patch_size))
 
     def derive(self) -> dict[str, Any]:
         fields = _config.plain(self.module.config)
@@ -200,29 +241,10 @@ class TirexSource(Source):
 
     def steps(self, module: Any, probe: np.ndarray) -> np.ndarray:
         for part in module.modules():
-            if type(part).__name__ == "sLSTMCell":
+            if type_name(type(part)) == _tirex.CELL:
                 part.backend = "torch"
-                part._impl_torch = _unrounded(part)
+                part._impl_torch = _tirex.unrounded(part)
         return module._forward_model(self.as_tensor(module, probe)[None])[0].double().cpu().numpy()
-
-
-def _unrounded(cell: Any) -> Any:
-    """The cell's loop around its own pointwise function, without the rounding of each step to bfloat16."""
-    import torch
-
-    def run(x: Any, state: Any) -> Any:
-        heads, gates, width = cell.config.num_heads, cell.config.num_gates, cell.config.head_dim
-        bias = cell._bias_.reshape(heads, gates, width).transpose(0, 1).reshape(-1)
-        states, outputs = list(state.unbind(0)), []
-        for now in x.reshape(x.shape[0], x.shape[1], -1):
-            y = states[0].reshape(-1, heads, 1, width)
-            recurrent = (y @ cell._recurrent_kernel_).reshape(-1, heads, gates, width).transpose(1, 2)
-            pointwise = type(cell).__init__.__globals__["sLSTMCellTorch"].slstm_forward_pointwise
-            states = pointwise(now, recurrent.reshape(len(now), -1), bias, states)
-            outputs.append(states[0])
-        return torch.stack(outputs), torch.stack(states)
-
-    return run
 
 
 class WrappedSource(Source):
@@ -231,15 +253,17 @@ class WrappedSource(Source):
     def __init__(self, root: Any, stack: Any, stream: dict[str, Any], fields: dict[str, Any] | None) -> None:
         from ._wrapped import take_apart
 
+        _stream.check(stream)
         self.stream, self.root = stream, root
         self.encoder, self.head = take_apart(root, stack, stream)
         self.module, self.family = stack, "block_stack"
         self.fields = fields if fields is not None else self.derive()
         self.exact = _parameters(root) < MANY_PARAMETERS
-        self.tensors = {f"backbone.{name}": tensor for name, tensor in tensors_of(stack).items()}
+        names = {id(part): f"{name}." for name, part in root.named_modules() if name}
+        self.tensors = {f"backbone.{n}": t for n, t in tensors_of(stack, names.get(id(stack), "")).items()}
         for prefix, linear in (("encoder", self.encoder), ("head", self.head)):
             if linear is not None:
-                self.tensors.update({f"{prefix}.{name}": t for name, t in tensors_of(linear).items()})
+                self.tensors.update({f"{prefix}.{name}": t for name, t in tensors_of(linear, names[id(linear)]).items()})
 
     def default_probe(self, rng: np.random.Generator) -> np.ndarray:
         assert self.stream is not None
@@ -256,6 +280,7 @@ class WrappedSource(Source):
 
 def open_module(module: Any, stream: dict[str, Any] | None, fields: dict[str, Any] | None) -> Source:
     """The source of any module that export() takes."""
+    forget_classes()
     module = unwrapped(module)
     family = kind_of(module)
     if family == "block_stack" and stream is not None:

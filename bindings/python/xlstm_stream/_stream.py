@@ -26,6 +26,20 @@ def _kind(output: dict[str, Any]) -> str:
     return found[0]
 
 
+def check(stream: dict[str, Any]) -> None:
+    """Refuses a section that does not name channels; everything else about it is the packer's to refuse."""
+    inputs, outputs = stream.get("inputs"), stream.get("outputs")
+    if not isinstance(inputs, list) or not inputs or not all(isinstance(i, dict) and "name" in i for i in inputs):
+        raise ExportError(f"stream: inputs: expected a list of at least one map with a name, got {inputs!r}",
+                          Status.invalid_config)
+    if outputs is not None and not (isinstance(outputs, list) and all(isinstance(o, dict) for o in outputs)):
+        raise ExportError(f"stream: outputs: expected a list of maps, got {outputs!r}", Status.invalid_config)
+    for output in outputs or []:
+        if _kind(output) == "softmax" and not isinstance(output["softmax"], list):
+            raise ExportError(f"stream: outputs: softmax: expected a list of names, got {output['softmax']!r}",
+                              Status.invalid_config)
+
+
 def head_rows(stream: dict[str, Any]) -> int:
     """Rows of the head that the outputs take."""
     kinds = [(_kind(output), output) for output in stream.get("outputs") or []]
@@ -36,6 +50,12 @@ def _scales(stream: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     inputs = stream["inputs"]
     mean = np.array([float(i.get("mean", 0)) for i in inputs])
     return mean, np.array([float(i.get("std", 1)) for i in inputs])
+
+
+def raw(stream: dict[str, Any], z: np.ndarray) -> np.ndarray:
+    """Samples whose normalised values are z."""
+    mean, std = _scales(stream)
+    return z * std + mean
 
 
 def normalise(stream: dict[str, Any], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

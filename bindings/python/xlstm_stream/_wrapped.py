@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _stream
+from . import _forward, _stream
 from ._errors import ExportError, Status
 from ._inspect import check_layers, refuse, type_name
 
 if TYPE_CHECKING:
     from ._modules import WrappedSource
 
-FORWARD_BOUND = 1e-3  # of the largest output: the package's whole-sequence pass is less exact than its step
-
 
 def take_apart(root: Any, stack: Any, stream: dict[str, Any]) -> tuple[Any, Any]:
     """(encoder, head), each a Linear or None where the stream section says so."""
     import torch
 
-    own = frozenset(id(m) for m in _around(root, stack) if not type(m).__module__.startswith("torch."))
+    inside = frozenset(id(m) for m in stack.modules())
     # Another whole-sequence mLSTM, say a faster one, is no part of a step; _compare_forward has it agree with one.
-    check_layers(root, own, frozenset({"backend_fn"}) if root is not stack else frozenset())
-    inside = {id(m) for m in stack.modules()}
+    check_layers(root, inside, frozenset({"backend_fn"}) if root is not stack else frozenset())
     linears = [(n, m) for n, m in root.named_modules() if id(m) not in inside and isinstance(m, torch.nn.Linear)]
     held = inside | {id(m) for _, m in linears}
     for name, module in root.named_modules():
@@ -45,11 +40,6 @@ def take_apart(root: Any, stack: Any, stream: dict[str, Any]) -> tuple[Any, Any]
     order = fitting[0] if len(fitting) == 1 else _in_forward_order(root, linears, stack, widths)
     parts = dict(zip(wanted, (module for _, module in order)))
     return parts.get("encoder"), parts.get("head")
-
-
-def _around(root: Any, stack: Any) -> Iterator[Any]:
-    inside = {id(m) for m in stack.modules()}
-    return (m for m in root.modules() if id(m) not in inside and type(m).__name__ != "Linear")
 
 
 def _shape(linear: Any) -> tuple[int, int]:
@@ -103,8 +93,7 @@ def run(source: WrappedSource, probe: np.ndarray) -> np.ndarray:
             rows.append((head(y) if head is not None else y)[0, 0])
         r = torch.stack(rows).double().cpu().numpy()
         y = _stream.values(stream, r, z, missing)
-        if root is not stack:
-            _compare_forward(root, stack, [z, probe.astype(np.float64)], r, y, missing.any(1), to)
+        _compare_forward(root, stack, [z, _stream.raw(stream, z)], r, y, to)
     return y
 
 
@@ -121,62 +110,32 @@ def _copy(source: WrappedSource) -> tuple[Any, Any, Any, Any]:
 
 
 def _compare_forward(
-    root: Any,
-    stack: Any,
-    inputs: list[np.ndarray],
-    r: np.ndarray,
-    y: np.ndarray,
-    missing: np.ndarray,
-    to: dict[str, Any],
+    root: Any, stack: Any, inputs: list[np.ndarray], r: np.ndarray, y: np.ndarray, to: dict[str, Any]
 ) -> None:
     """Refuses a forward that gives neither the head's rows nor the outputs, of all steps or of the last, whether it
-    takes normalised or raw samples."""
-    steps = int(np.argmax(missing)) if missing.any() else len(r)
-    if stack.config.mlstm_block is not None:  # the package's mask is only that long
-        steps = min(steps, stack.config.context_length)
-    if steps < 1:
-        return
+    takes normalised or raw samples. Where values were missing, all of these are of what was put in their place."""
+    import torch
+
+    steps = _forward.longest(stack.config, len(r))
     first, why = None, ""
     for x in inputs:
         for shape in ((1, steps, -1), (1, steps)) if x.shape[1] == 1 else ((1, steps, -1),):
             try:
-                got = _forward(root, x[:steps].reshape(shape), to)
+                got, kind = _forward.call(root, torch.from_numpy(x[:steps].reshape(shape)).to(**to))
             except Exception as error:  # whatever a caller's forward may raise
                 why = why or f"{type(error).__name__}: {error}"
                 continue
             for expected in (r[:steps], y[:steps]):
-                whole = got.size == expected.size
-                if not whole and got.size != expected.shape[1]:
+                try:
+                    off = _forward.difference(got, kind, expected)
+                except _forward.Mismatch as error:
+                    why = why or str(error)
                     continue
-                wanted = expected if whole else expected[-1:]
-                defined = np.isfinite(wanted)  # a surprise need not be
-                if not defined.any():
-                    continue
-                difference = np.where(defined, np.abs(got.reshape(wanted.shape) - wanted), 0)
-                difference[np.isnan(difference)] = np.inf
-                largest = np.abs(wanted[defined]).max()
-                if difference.max() <= FORWARD_BOUND * largest:
+                if off is None:
                     return
-                where = np.unravel_index(difference.argmax(), difference.shape)
-                first = first or (where, difference.max(), largest)
-            why = why or f"an output of {got.size} values"
+                first = first or off
     if first is None:
         raise ExportError(f"forward: expected it to take [1, {steps}, {inputs[0].shape[1]}] and give "
                           f"[1, {steps}, {r.shape[1]}], got {why}", Status.tensor_mismatch)
-    (step, row), worst, largest = first
-    raise ExportError(f"forward: expected encoder, xLSTMBlockStack, head and nothing else, got outputs that differ "
-                      f"from these by {worst:.3g} (largest {largest:.3g}) at step {step}, row {row}", Status.tensor_mismatch)
-
-
-def _forward(root: Any, x: np.ndarray, to: dict[str, Any]) -> np.ndarray:
-    """One call, in float32 where the module makes float32 tensors of its own."""
-    import torch
-
-    tensor = torch.from_numpy(x).to(**to)
-    try:
-        got = root(tensor)
-    except RuntimeError:
-        got = copy.deepcopy(root).float()(tensor.float())
-    if not isinstance(got, torch.Tensor):
-        raise TypeError(f"expected forward to return a tensor, got {type(got).__name__}")
-    return got.double().cpu().numpy()
+    raise ExportError("forward: expected encoder, xLSTMBlockStack, head and nothing else, got outputs that differ from "
+                      f"these by {first}", Status.tensor_mismatch)

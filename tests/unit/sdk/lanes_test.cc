@@ -341,7 +341,7 @@ TEST(Lanes, ForwardOfManyTokensIsSteps) {
         largest = std::max(largest, LargestMagnitude(b));
       }
     }
-    EXPECT_LE(error, 2e-5 * largest) << device;
+    EXPECT_LE(error, 2e-4 * largest) << device;  // float32 steps are as far from exact ones
     EXPECT_EQ(out[kOut * kSteps * width], 7) << device;
     EXPECT_EQ(whole.steps(kOut), 0u);
     EXPECT_EQ(whole.steps(0), kSteps);
