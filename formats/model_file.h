@@ -13,11 +13,11 @@
 #include "formats/config.h"
 #include "formats/manifest.h"
 #include "formats/status.h"
+#include "formats/version.h"
 
 namespace xst::formats {
 
-inline constexpr uint16_t kFormatMajor = 0;
-inline constexpr uint16_t kFormatMinor = 1;
+inline constexpr FormatVersion kModelFormat = {1, 0};
 inline constexpr uint64_t kSegmentAlign = 64;
 
 struct Hash128 {
