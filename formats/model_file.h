@@ -13,11 +13,11 @@
 #include "formats/config.h"
 #include "formats/manifest.h"
 #include "formats/status.h"
+#include "formats/version.h"
 
 namespace xst::formats {
 
-inline constexpr uint16_t kFormatMajor = 0;
-inline constexpr uint16_t kFormatMinor = 1;
+inline constexpr FormatVersion kModelFormat = {1, 0};
 inline constexpr uint64_t kSegmentAlign = 64;
 
 struct Hash128 {
@@ -76,12 +76,22 @@ Status ValidateConfig(const ModelConfig& config, Fault* fault);
 // Elements of one manifest tensor as f32, row-major [rows][cols].
 using TensorValues = std::vector<float>;
 
+// Rounds matrices to a type with scales by more than their own values.
+class Rounder {
+ public:
+  virtual ~Rounder() = default;
+  // Changes the values to multiples of their row's scale, by at most the type's largest quantum.
+  virtual void Round(const TensorSpec& spec, DType dtype, std::span<const float> scales,
+                     TensorValues* values) = 0;
+};
+
 struct WriteRequest {
   ModelConfig config;
   DType dtype = DType::f32;
   Probe probe;
   std::string source, config_yaml;
   Hash128 source_hash;
+  Rounder* rounder = nullptr;  // null: every weight to the nearest
 };
 
 // Writes the file atomically (temporary in the same folder, fsync, rename), tensor by tensor:

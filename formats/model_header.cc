@@ -33,8 +33,8 @@ void Store(std::byte* to, T value) {
 std::array<std::byte, kHeaderBytes> EncodeHeader(const ModelHeader& header) {
   std::array<std::byte, kHeaderBytes> bytes{};
   std::memcpy(bytes.data(), kMagic, sizeof kMagic);
-  Store(&bytes[4], kFormatMajor);
-  Store(&bytes[6], kFormatMinor);
+  Store(&bytes[4], kModelFormat.major);
+  Store(&bytes[6], kModelFormat.minor);
   Store(&bytes[8], header.file_bytes);
   Store(&bytes[16], header.dir_bytes);
   Store(&bytes[24], header.payload_offset);
@@ -58,11 +58,9 @@ Status DecodeHeader(std::span<const std::byte> file, ModelHeader* header, Fault*
   if (header->header_xxh3 != XXH3_64bits(at, kSealed)) {
     return fault->Set(Status::corrupt, "header: expected its checksum to match, got another");
   }
-  const auto major = Load<uint16_t>(at + 4), minor = Load<uint16_t>(at + 6);
-  if (major != kFormatMajor || minor != kFormatMinor) {
-    return fault->Set(Status::unsupported_version, "header: expected format %u.%u, got %u.%u",
-                      kFormatMajor, kFormatMinor, major, minor);
-  }
+  const FormatVersion version = {Load<uint16_t>(at + 4), Load<uint16_t>(at + 6)};
+  const Status known = CheckVersion("header", kModelFormat, version, fault);
+  if (known != Status::ok) return known;
   header->file_bytes = Load<uint64_t>(at + 8);
   header->dir_bytes = Load<uint64_t>(at + 16);
   header->payload_offset = Load<uint64_t>(at + 24);

@@ -1,4 +1,4 @@
-// The 64 bytes in front of a model file.
+// The 64 bytes in front of a model file, version 1.0 (formats/version.h says what a version means).
 //
 //   0 magic "XST1"   4 u16 major   6 u16 minor   8 u64 file_bytes   16 u64 dir_bytes
 //   24 u64 payload_offset   32 u64 dir_xxh3   40 u64 payload_xxh3   48 u32 flags (0)

@@ -175,7 +175,7 @@ void CheckValues(const TensorSpec& spec, DType dtype, const TensorValues& values
   }
 }
 
-void WriteTensor(const TensorSpec& spec, DType dtype, const TensorValues& values,
+void WriteTensor(const TensorSpec& spec, DType dtype, TensorValues values, Rounder* rounder,
                  PayloadWriter* out) {
   CheckValues(spec, dtype, values);
   std::vector<float> scales;
@@ -183,6 +183,7 @@ void WriteTensor(const TensorSpec& spec, DType dtype, const TensorValues& values
     for (uint64_t r = 0; r < spec.rows; ++r) {
       scales.push_back(RowScale({&values[r * spec.cols], spec.cols}, dtype));
     }
+    if (rounder) rounder->Round(spec, dtype, scales, &values);
   }
   const uint64_t row_bytes = PaddedCols(spec, dtype) * ElementSize(dtype);
   const uint64_t step = std::max(kChunkBytes / row_bytes / kPanelRows, uint64_t{1}) * kPanelRows;
@@ -262,7 +263,7 @@ void WriteModel(const std::string& path, const WriteRequest& request,
   file.Write(head.data(), head.size());
   PayloadWriter payload(&file, header.payload_offset);
   for (const TensorSpec& spec : manifest) {
-    WriteTensor(spec, StoredDType(spec, request.dtype), values(spec), &payload);
+    WriteTensor(spec, StoredDType(spec, request.dtype), values(spec), request.rounder, &payload);
   }
   header.payload_xxh3 = payload.hash();
   WriteHead(builder, header, &file);

@@ -328,6 +328,7 @@ Remarks PackModel(const std::string& source, const std::string& path, const Pack
   request.source_hash = checkpoint.Verify({options, "checking", checkpoint.bytes()});
   request.config = o.parsed.config;
   request.dtype = options.dtype;
+  request.rounder = options.rounder;
   if (options.probe) options.probe->Begin(request.config, &request.probe);
   const fs::path named = fs::path(source).lexically_normal();
   request.source = (named.has_filename() ? named : named.parent_path()).filename().string();

@@ -23,6 +23,7 @@ struct PackOptions {
   std::string config;  // YAML or hub JSON; empty: config.yaml or config.json beside the weights
   DType dtype = DType::f32;
   ProbeMaker* probe = nullptr;  // null: no probe
+  Rounder* rounder = nullptr;   // null: every weight to the nearest
   // Told while it works: what is done, and how much of it in source bytes. May be empty.
   std::function<void(const char* what, uint64_t done, uint64_t total)> progress;
 };

@@ -5,12 +5,13 @@
 #include <cstring>
 
 #include "formats/checked.h"
+#include "formats/version.h"
 
 namespace xst::formats {
 namespace {
 
 constexpr char kMagic[4] = {'X', 'S', 'T', 'S'};
-constexpr uint16_t kMajor = 0, kMinor = 1;
+constexpr FormatVersion kVersion = {1, 0};
 // magic, version, two hashes, steps, count.
 constexpr size_t kHead = 4 + 2 + 2 + 16 + 16 + 8 + 8, kSum = 8;
 
@@ -42,8 +43,8 @@ void SealSnapshot(const SnapshotHeader& header, std::span<std::byte> snapshot) {
   std::byte* to = snapshot.data();
   std::memcpy(to, kMagic, sizeof kMagic);
   to += sizeof kMagic;
-  Put(to, kMajor);
-  Put(to, kMinor);
+  Put(to, kVersion.major);
+  Put(to, kVersion.minor);
   for (const Hash128& hash : {header.arch_hash, header.source_hash}) {
     Put(to, hash.low);
     Put(to, hash.high);
@@ -65,11 +66,11 @@ Status ReadSnapshot(std::span<const std::byte> snapshot, SnapshotHeader* header,
     return fault->Set(Status::corrupt, "snapshot: expected the magic XSTS, got another");
   }
   from += sizeof kMagic;
-  const auto major = Take<uint16_t>(from), minor = Take<uint16_t>(from);
-  if (major != kMajor || minor != kMinor) {
-    return fault->Set(Status::unsupported_version, "snapshot: expected format %u.%u, got %u.%u",
-                      kMajor, kMinor, major, minor);
-  }
+  FormatVersion version;
+  version.major = Take<uint16_t>(from);
+  version.minor = Take<uint16_t>(from);
+  const Status known = CheckVersion("snapshot", kVersion, version, fault);
+  if (known != Status::ok) return known;
   for (Hash128* hash : {&header->arch_hash, &header->source_hash}) {
     hash->low = Take<uint64_t>(from);
     hash->high = Take<uint64_t>(from);

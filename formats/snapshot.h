@@ -1,4 +1,5 @@
-// Snapshots: the state of one stream as bytes, the same on every device, instruction set and dtype.
+// Snapshots, version 1.0: the state of one stream as bytes, the same on every device, instruction
+// set and dtype (formats/version.h says what a version means).
 //
 // Layout, little-endian: magic "XSTS", u16 major, u16 minor, arch_hash (16), source_hash (16),
 // u64 steps since the last reset, u64 count, count f32 values in Plan order, u64 xxh3 of all

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <limits>
 #include <random>
 
+#include "sdk/recording.h"
+#include "sdk/scratch_folder.h"
 #include "sdk/session.h"
 
 namespace xst {
@@ -16,28 +17,6 @@ constexpr uint64_t kMaxProbeValues = uint64_t{1} << 27;  // 512 MiB of a directo
 constexpr uint64_t kManyParameters = uint64_t{1} << 26;  // from here on a step takes a while
 // Another instruction set rounds elsewhere; its error stays well inside these multiples of ours.
 constexpr double kCpuMargin = 16, kCudaMargin = 32, kFloor = 2e-6;
-
-// A folder beside `path`, where there must be room, that is removed with everything in it.
-class ScratchFolder {
- public:
-  explicit ScratchFolder(const std::string& path) {
-    std::string name = path + ".probe-XXXXXX";
-    if (!mkdtemp(name.data())) {
-      throw Error(Status::io_error, name + ": expected a temporary folder, got none");
-    }
-    path_ = name;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  std::string file(const char* name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 std::vector<float> RandomInput(const formats::ModelConfig& config, uint32_t steps) {
   std::mt19937 bits(20260101);
@@ -66,40 +45,6 @@ std::vector<float> RandomInput(const formats::ModelConfig& config, uint32_t step
   return input;
 }
 
-void TakeTokens(uint32_t vocabulary, const formats::Array& array, formats::Probe* probe) {
-  for (int64_t token : array.i64) {
-    if (token < 0 || token >= vocabulary) {
-      throw Error(Status::invalid_argument, "probe: expected token ids below " +
-                                                std::to_string(vocabulary) + ", got " +
-                                                std::to_string(token));
-    }
-    probe->input.push_back(static_cast<float>(token));
-  }
-}
-
-void TakeInput(const formats::ModelConfig& config, const formats::Array& array,
-               formats::Probe* probe) {
-  const uint32_t vocabulary = formats::VocabSize(config), width = formats::InputWidth(config);
-  const size_t axes = vocabulary > 0 ? 1 : 2;
-  if (array.is_f32 == (vocabulary > 0) || array.shape.size() != axes || array.shape[0] == 0 ||
-      array.shape[0] > formats::kMaxProbeSteps || (axes == 2 && array.shape[1] != width)) {
-    throw Error(Status::shape_mismatch,
-                "probe: expected " +
-                    (vocabulary > 0 ? std::string("int64 token ids [T]")
-                                    : "float32 [T, " + std::to_string(width) + "]") +
-                    " with T from 1 to " + std::to_string(formats::kMaxProbeSteps) +
-                    ", got another array");
-  }
-  probe->steps = static_cast<uint32_t>(array.shape[0]);
-  if (vocabulary > 0) return TakeTokens(vocabulary, array, probe);
-  probe->input = array.f32;
-  const auto bad = std::find_if_not(probe->input.begin(), probe->input.end(), IsUsable);
-  if (config.stream || bad == probe->input.end()) return;
-  throw Error(Status::invalid_argument, "probe: expected finite values for a bare model, got " +
-                                            std::to_string(*bad) + " at index " +
-                                            std::to_string(bad - probe->input.begin()));
-}
-
 // The number of parameters from the manifest's shapes.
 uint64_t Parameters(const formats::ModelConfig& config) {
   uint64_t sum = 0;
@@ -115,7 +60,8 @@ class Prover : public formats::ProbeMaker {
 
   void Begin(const formats::ModelConfig& config, formats::Probe* probe) override {
     if (input_) {
-      TakeInput(config, *input_, probe);
+      probe->input = TakeRecording("probe", config, *input_);
+      probe->steps = static_cast<uint32_t>(input_->shape[0]);
     } else {
       probe->steps = Parameters(config) < kManyParameters ? kDefaultSteps : kFewSteps;
       probe->input = RandomInput(config, probe->steps);
@@ -163,6 +109,7 @@ class Prover : public formats::ProbeMaker {
   std::vector<float> OnFullWeights(const formats::Probe& probe) const {
     formats::PackOptions full = options_;
     full.probe = nullptr;
+    full.rounder = nullptr;
     full.dtype = formats::LosslessDType(source_, options_);
     if (full.dtype == options_.dtype) return probe.expected_stored;
     const ScratchFolder scratch(path_);

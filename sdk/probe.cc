@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "sdk/model_core.h"
 #include "sdk/session.h"
 
 namespace xst {
@@ -20,6 +21,15 @@ std::vector<float> RunProbe(std::shared_ptr<const Model> model, uint32_t steps,
     session.forward(input, out);
   }
   return out;
+}
+
+RoundingError ProbeRoundingError(const Model& model) {
+  const formats::Probe& probe = model.core().directory.probe;
+  RoundingError error;
+  error.largest = LargestDifference(probe.expected_stored, probe.expected);
+  const double output = LargestMagnitude(probe.expected);
+  error.relative = output > 0 ? error.largest / output : 0;
+  return error;
 }
 
 double LargestDifference(std::span<const float> a, std::span<const float> b) {

@@ -23,6 +23,14 @@ formats::Remarks PackWithProbe(const std::string& source, const std::string& pat
                                const formats::PackOptions& options, const formats::Array* input,
                                std::span<const float> framework = {});
 
+// What rounding the weights does to the probe's outputs, both in exact arithmetic.
+struct RoundingError {
+  double largest = 0;   // max |on the stored weights - on the full weights|
+  double relative = 0;  // of the largest output
+};
+// Zeros if the file has no probe.
+RoundingError ProbeRoundingError(const Model& model);
+
 // Runs `steps` rows of valid input through a fresh stream; tokens as numbers.
 std::vector<float> RunProbe(std::shared_ptr<const Model> model, uint32_t steps,
                             std::span<const float> input);

@@ -9,10 +9,11 @@
 #include <system_error>
 
 #include "apps/xst/commands.h"
-#include "sdk/names.h"
 #include "formats/manifest.h"
 #include "formats/npy.h"
 #include "formats/pack.h"
+#include "sdk/calibrate.h"
+#include "sdk/names.h"
 #include "sdk/probe.h"
 
 namespace xst::cli {
@@ -21,7 +22,7 @@ namespace {
 using formats::DType;
 
 struct PackArgs {
-  std::string source, output, probe;
+  std::string source, output, probe, recording;
   formats::PackOptions options;
   bool verbose = false;
 };
@@ -53,6 +54,10 @@ class ProgressBar {
 
 void Pack(PackArgs& args) {
   ExpectFile("--output", args.output);
+  if (!args.recording.empty() && args.options.dtype != DType::i8) {
+    throw UsageError(std::string("--calibrate: expected --dtype i8, got --dtype ") +
+                     Name(args.options.dtype));
+  }
   std::error_code ignored;
   if (!std::filesystem::exists(args.source, ignored)) {
     throw Error(
@@ -61,21 +66,34 @@ void Pack(PackArgs& args) {
   }
   std::optional<formats::Array> input;
   if (!args.probe.empty()) input = formats::ReadNpy(args.probe);
+  std::optional<formats::Array> recording;
+  if (!args.recording.empty()) recording = formats::ReadNpy(args.recording);
   ProgressBar bar;
   args.options.progress = [&](const char* what, uint64_t done, uint64_t total) {
     bar.Show(what, done, total);
   };
+  std::optional<Calibration> calibration;
+  if (recording) {
+    calibration.emplace(args.source, args.output, args.options, *recording);
+    args.options.rounder = &*calibration;
+  }
   const formats::Remarks remarks =
       PackWithProbe(args.source, args.output, args.options, input ? &*input : nullptr);
   bar.Clear();
   if (args.verbose) {
     for (const std::string& remark : remarks) std::printf("%s\n", remark.c_str());
   }
-  const ModelInfo info = Model::open(args.output)->info();
+  const auto model = Model::open(args.output);
+  const ModelInfo& info = model->info();
   std::printf("%s: %llu bytes, %zu tensors, %llu parameters\n", args.output.c_str(),
               static_cast<unsigned long long>(info.file_bytes),
               formats::Manifest(info.config).size(),
               static_cast<unsigned long long>(info.parameters));
+  if (info.dtype != DType::f32) {
+    const RoundingError error = ProbeRoundingError(*model);
+    std::printf("%s against f32 on the probe: largest error %.2g, %.2g of the largest output\n",
+                Name(info.dtype), error.largest, error.relative);
+  }
 }
 
 }  // namespace
@@ -112,6 +130,11 @@ void AddPack(CLI::App* app) {
                    "input of the packed probe, float32 [T,width] or int64 tokens [T] (default: 16 "
                    "seeded random steps, 2 for a large model)")
       ->type_name("P.npy");
+  command
+      ->add_option("--calibrate", args->recording,
+                   "recording of the model's input, float32 [T,width] or int64 tokens [T]: i8 "
+                   "weights are then rounded so that its products change least")
+      ->type_name("X.npy");
   command->add_flag("--verbose", args->verbose,
                     "name ignored configuration fields and converted layouts");
   command->callback([args] { Pack(*args); });

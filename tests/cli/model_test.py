@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 
@@ -70,6 +71,63 @@ def test_pack_is_reproducible_and_replaces(tmp_path):
 def test_pack_verbose_names_fields_without_effect(case, tmp_path):
     text = good("pack", case, "-o", tmp_path / "m.xst", "--verbose").decode()
     assert "context_length" in text
+
+
+@pytest.mark.parametrize("dtype", ["i16", "bf16", "i8"])
+def test_pack_says_what_rounding_costs(dtype, tmp_path):
+    full, small = tmp_path / "f32.xst", tmp_path / "small.xst"
+    x = np.load(BARE / "input.npy")[:, 0]
+    np.save(tmp_path / "p.npy", x)
+    good("pack", BARE, "-o", full)
+    line = good("pack", BARE, "-o", small, "--dtype", dtype, "--probe", tmp_path / "p.npy").decode().splitlines()[1]
+    outputs = []
+    for model in (full, small):
+        good("run", model, "--input", tmp_path / "p.npy", "--output", tmp_path / "y.npy", "--device", "reference")
+        outputs.append(np.load(tmp_path / "y.npy"))
+    error, largest = np.abs(outputs[1] - outputs[0]).max(), np.abs(outputs[0]).max()
+    said = re.fullmatch(rf"{dtype} against f32 on the probe: largest error (\S+), (\S+) of the largest output", line)
+    assert float(said[1]) == pytest.approx(error, rel=0.1) and float(said[2]) == pytest.approx(error / largest, rel=0.1)
+
+
+def test_pack_calibrates_i8_with_a_recording(tmp_path):
+    t = np.arange(400)[:, None] * np.linspace(0.05, 0.1, 16)
+    np.save(tmp_path / "x.npy", np.sin(t).astype(np.float32))
+    for name, options in {"nearest": [], "calibrated": ["--calibrate", tmp_path / "x.npy"]}.items():
+        good("pack", BARE, "-o", tmp_path / f"{name}.xst", "--dtype", "i8", *options)
+        good("verify", tmp_path / f"{name}.xst")
+    a, b = (json.loads(good("inspect", tmp_path / f"{n}.xst", "--json")) for n in ("nearest", "calibrated"))
+    assert a["tensors"] == b["tensors"] and a["source_hash"] == b["source_hash"] and a["file_hash"] != b["file_hash"]
+
+
+def test_recordings_that_no_model_takes_are_refused(tmp_path, refused):
+    x = np.zeros((5, 16), np.float32)
+    nan = x.copy()
+    nan[3, 2] = np.nan
+    bad = {"width": (x[:, :3], ["calibration", "float32 [T, 16]", "float32 [5, 3]"]),
+           "empty": (x[:0], ["calibration", "T from 1", "float32 [0, 16]"]),
+           "tokens": (np.zeros(5, np.int64), ["calibration", "float32 [T, 16]", "int64 [5]"]),
+           "nan": (nan, ["calibration", "finite", "nan at index 50"])}
+    target = tmp_path / "m.xst"
+    for name, (values, names) in bad.items():
+        np.save(tmp_path / f"{name}.npy", values)
+        refused("pack", BARE, "-o", target, "--dtype", "i8", "--calibrate", tmp_path / f"{name}.npy", names=names)
+    refused("pack", BARE, "-o", target, "--dtype", "i8", "--calibrate", tmp_path / "none.npy", names=["none.npy"])
+    np.save(tmp_path / "x.npy", x)
+    for dtype in ("f32", "i16", "bf16"):
+        refused("pack", BARE, "-o", target, "--dtype", dtype, "--calibrate", tmp_path / "x.npy", status=2,
+                names=["--calibrate", dtype])
+    refused("pack", VECTORS / "tirex/01_small", "-o", target, "--dtype", "i8", "--calibrate", tmp_path / "x.npy",
+            names=["calibration", "tirex"])
+    assert not target.exists() and not list(tmp_path.glob("m.xst*"))
+
+
+def test_calibration_of_wrapped_models_and_tokens(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([[0.1, np.nan, 1], [np.nan, 2, 3]] * 10, np.float32))
+    good("pack", VECTORS / "stream/classifier", "-o", tmp_path / "m.xst", "--dtype", "i8",
+         "--calibrate", tmp_path / "x.npy")
+    np.save(tmp_path / "t.npy", np.arange(40) % 3)
+    good("pack", VECTORS / "block_stack/lm_tied", "-o", tmp_path / "m.xst", "--dtype", "i8",
+         "--calibrate", tmp_path / "t.npy")
 
 
 def test_pack_takes_a_probe(tmp_path):

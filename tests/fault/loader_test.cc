@@ -138,6 +138,24 @@ TEST_P(Loader, EveryBitFlipIsRefused) {
   }
 }
 
+TEST_P(Loader, OtherVersionsAreNamed) {
+  const formats::test::AlignedBytes file(model_);
+  const auto refusal = [&](uint16_t major, uint16_t minor) {
+    const uint16_t version[] = {major, minor};
+    std::memcpy(&file.bytes()[4], version, sizeof version);
+    test::Reseal(file.bytes());
+    Directory directory;
+    Fault fault;
+    EXPECT_EQ(ReadModel(file.bytes(), Check::full, &directory, &fault),
+              Status::unsupported_version);
+    return std::string(fault.message);
+  };
+  EXPECT_EQ(refusal(0, 1),
+            "header: expected format 1.0, got 0.1, from before the first release: make it again");
+  EXPECT_EQ(refusal(1, 1), "header: expected format 1.0, got 1.1, which a newer version reads");
+  EXPECT_EQ(refusal(2, 0), "header: expected format 1.0, got 2.0, which a newer version reads");
+}
+
 // Seals `file` again so that nothing but its content can be refused, the configuration's own hash
 // included. True if that hash had to change.
 bool ResealWithArchHash(std::span<std::byte> file, const formats::Hash128& original) {

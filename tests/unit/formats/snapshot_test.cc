@@ -47,6 +47,23 @@ TEST(Snapshot, LayoutIsTheDocumentedOne) {
   EXPECT_EQ(steps, 99u);
 }
 
+TEST(Snapshot, OtherVersionsAreNamed) {
+  auto bytes = Sealed(3);
+  const auto refusal = [&](std::byte major, std::byte minor) {
+    bytes[4] = major;
+    bytes[6] = minor;
+    SnapshotHeader header;
+    std::span<const std::byte> values;
+    Fault fault;
+    EXPECT_EQ(ReadSnapshot(bytes, &header, &values, &fault), Status::unsupported_version);
+    return std::string(fault.message);
+  };
+  EXPECT_EQ(refusal(std::byte{0}, std::byte{1}),
+            "snapshot: expected format 1.0, got 0.1, from before the first release: make it again");
+  EXPECT_EQ(refusal(std::byte{1}, std::byte{1}),
+            "snapshot: expected format 1.0, got 1.1, which a newer version reads");
+}
+
 TEST(Snapshot, EveryBitFlipAndLengthIsRefused) {
   const auto good = Sealed(20);
   SnapshotHeader header;
