@@ -7,10 +7,10 @@
 
 namespace xst {
 
-double LimitMicros(const Model& model, int passes) {
+double LimitMicros(const Model& model, uint32_t streams, int passes) {
   const ModelCore& core = model.core();
   if (core.on_reference()) return std::numeric_limits<double>::quiet_NaN();
-  return kernels::StreamLimitMicros(core.info.weight_bytes, core.info.state_bytes,
+  return kernels::StreamLimitMicros(core.info.weight_bytes, core.info.state_bytes * streams,
                                     core.info.isa.c_str(), passes);
 }
 

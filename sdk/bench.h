@@ -5,9 +5,9 @@
 
 namespace xst {
 
-// Microseconds to read the model's weight bytes once and read-modify-write its state bytes once, on
-// the calling thread with the model's instruction set: the median of `passes`, warm. NaN on
-// `reference`.
-double LimitMicros(const Model& model, int passes);
+// Microseconds to read the model's weight bytes once and read-modify-write the state bytes of
+// `streams` once, on the calling thread with the model's instruction set: the median of `passes`,
+// warm. NaN on `reference`.
+double LimitMicros(const Model& model, uint32_t streams, int passes);
 
 }  // namespace xst
