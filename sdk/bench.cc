@@ -9,21 +9,22 @@
 
 namespace xst {
 
-double LimitMicros(const Model& model, int passes) {
+double LimitMicros(const Model& model, uint32_t streams, int passes) {
   const ModelCore& core = model.core();
   if (core.on_reference()) return std::numeric_limits<double>::quiet_NaN();
   struct Probe {
     const ModelInfo& info;
-    uint64_t members;
+    uint64_t streams, members;
     int passes;
     std::vector<double> micros;
     void Measure(uint64_t member) {
-      micros[member] = kernels::StreamLimitMicros(
-          info.weight_bytes / members, info.state_bytes / members, info.isa.c_str(), passes);
+      micros[member] = kernels::StreamLimitMicros(info.weight_bytes / members,
+                                                  info.state_bytes * streams / members,
+                                                  info.isa.c_str(), passes);
     }
   };
   const size_t members = core.team ? core.team->members() : 1;
-  Probe probe{core.info, members, passes, std::vector<double>(members)};
+  Probe probe{core.info, streams, members, passes, std::vector<double>(members)};
   if (!core.team) {
     probe.Measure(0);
   } else if (!core.team->Run([](Team&, uint32_t member,

@@ -168,7 +168,7 @@ void Print(const ModelInfo& info, const Figures& f, const std::optional<double>&
     std::printf("  limit      %.2f us to read weights and update state: p50 is %.2f times that\n",
                 *limit, f.p50 / *limit);
   } else {
-    std::printf("  limit      none defined for this device and number of streams\n");
+    std::printf("  limit      none defined for this device and call\n");
   }
 }
 
@@ -188,13 +188,15 @@ void PrintJson(const ModelInfo& info, const Figures& f, const std::optional<doub
   std::printf("%s\n", json.dump().c_str());
 }
 
-// What one stream on the CPU cannot go below; nothing for other arrangements.
+// What a step on the CPU cannot go below, of streams on one thread or of one on several; nothing
+// for other arrangements.
 std::optional<double> Limit(const Model& model, const BenchArgs& args, double call) {
-  if (args.streams != 1 || args.forward > 0 || !model.info().device.starts_with("cpu")) {
+  const std::string& device = model.info().device;
+  if (args.forward > 0 || !device.starts_with("cpu") || (device != "cpu" && args.streams != 1)) {
     return std::nullopt;
   }
   const double passes = std::clamp(kDefaultSeconds / call, kMinLimitPasses, kMaxLimitPasses);
-  const double micros = LimitMicros(model, static_cast<int>(passes));
+  const double micros = LimitMicros(model, args.streams, static_cast<int>(passes));
   return std::isnan(micros) ? std::nullopt : std::optional(micros);
 }
 

@@ -1,6 +1,8 @@
 // Time of every op at the shapes of the README configuration (dimension 128, 7 blocks, sLSTM at
 // 1), on each table of this machine: `Step` is a whole step, `Op/...` what the ops of one kind
 // cost within it, where weights and state come from wherever a step of that size finds them.
+// `Many/...` is the same of 64 streams in tiles of 16, and `Sequence/...` of 32 steps of one
+// stream, both for one stream step.
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
 
@@ -203,6 +205,76 @@ void OneKind(benchmark::State& state, const Kernels<float>& table, const std::st
   }
 }
 
+// Frames a little apart in the sets of a cache.
+class Frames {
+ public:
+  Frames(const Step& step, size_t count) : stride_((UnitsOf(step.size) | 1) * size_t{kUnit}) {
+    const size_t huge = size_t{2} << 20;
+    const size_t bytes = (count * stride_ * sizeof(float) + huge - 1) / huge * huge;
+    memory_.reset(std::aligned_alloc(huge, bytes));
+    madvise(memory_.get(), bytes, MADV_HUGEPAGE);
+    auto* first = static_cast<float*>(memory_.get());
+    std::fill_n(first, count * stride_, 0.0f);
+    std::mt19937 rng(2);
+    std::uniform_real_distribution<float> u(-1, 1);
+    for (size_t i = 0; i < count; ++i) {
+      pointers_.push_back(first + i * stride_);
+      for (size_t k = 0; k < kDim; ++k) pointers_[i][k] = u(rng);
+    }
+  }
+  size_t stride() const { return stride_; }
+  Batch<float> Tile(size_t first, size_t count) const {
+    return {pointers_.data() + first, pointers_.data() + first, count};
+  }
+
+ private:
+  size_t stride_;
+  std::unique_ptr<void, void (*)(void*)> memory_{nullptr, &std::free};
+  std::vector<float*> pointers_;
+};
+
+void ManyOfOneKind(benchmark::State& state, const Kernels<float>& table, const std::string& kind) {
+  using Clock = std::chrono::steady_clock;
+  constexpr size_t kStreams = 64, kTile = 16;
+  const Step& step = ReadmeStep();
+  const Frames frames(step, kStreams);
+  const FlushDenormals flush;
+  for (auto _ : state) {
+    Clock::duration time{};
+    for (size_t first = 0; first < kStreams; first += kTile) {
+      for (const Step::Named& n : step.ops) {
+        const Clock::time_point start = Clock::now();
+        Run(table, n.op, frames.Tile(first, kTile), {0, Units(n.op)});
+        if (n.name == kind) time += Clock::now() - start;
+      }
+    }
+    state.SetIterationTime(std::chrono::duration<double>(time).count() / kStreams);
+  }
+}
+
+void SequenceOfCells(benchmark::State& state, const Kernels<float>& table) {
+  const Step& step = ReadmeStep();
+  const Frames frames(step, kSequence);
+  const auto cell = std::find_if(step.ops.begin(), step.ops.end(), [](const Step::Named& n) {
+    return std::holds_alternative<MlstmCell>(n.op);
+  });
+  const auto& op = std::get<MlstmCell>(cell->op);
+  std::vector<float> scratch(SequenceScratch(op) + kUnit);
+  void* aligned = scratch.data();
+  size_t room = scratch.size() * sizeof(float);
+  std::align(64, SequenceScratch(op) * sizeof(float), aligned, room);
+  float* const first = frames.Tile(0, 1).frames[0];
+  const Sequence<float> steps{first, frames.stride(), kSequence, first,
+                              static_cast<float*>(aligned)};
+  const FlushDenormals flush;
+  using Clock = std::chrono::steady_clock;
+  for (auto _ : state) {
+    const Clock::time_point start = Clock::now();
+    table.mlstm_sequence(op, steps, {0, Units(op)});
+    state.SetIterationTime(std::chrono::duration<double>(Clock::now() - start).count() / kSequence);
+  }
+}
+
 // A matrix of 4096 x 4096 after the other, out of more memory than caches hold.
 void LargeLinear(benchmark::State& state, const Kernels<float>& table, DType dtype) {
   constexpr uint32_t kSize = 4096;
@@ -262,7 +334,17 @@ void Register() {
           ->UseManualTime()
           ->Iterations(3000)
           ->Unit(benchmark::kMicrosecond);
+      benchmark::RegisterBenchmark((std::string("Many/") + *name + "/" + n.name).c_str(),
+                                   ManyOfOneKind, table, n.name)
+          ->UseManualTime()
+          ->Iterations(100)
+          ->Unit(benchmark::kMicrosecond);
     }
+    benchmark::RegisterBenchmark((std::string("Sequence/") + *name + "/mlstm_cell 4x64x64").c_str(),
+                                 SequenceOfCells, table)
+        ->UseManualTime()
+        ->Iterations(1000)
+        ->Unit(benchmark::kMicrosecond);
   }
 }
 

@@ -291,8 +291,14 @@ def test_bench_is_one_flat_object(models):
     assert done["weight_bytes"] == info["weight_bytes"] and done["state_bytes"] == info["state_bytes"]
 
 
+def test_bench_limit_of_many_streams(models):
+    one, many = (json.loads(good("bench", models["bare"], "--steps", 100, "--json", "--streams", n)) for n in (1, 3))
+    assert list(many) == BENCH_KEYS and many["state_bytes"] == one["state_bytes"]
+    assert many["limit_us"] > 0 and many["limit_ratio"] == pytest.approx(many["p50_us"] / many["limit_us"])
+
+
 def test_bench_without_a_limit_says_null(models):
-    for args in (["--device", "reference"], ["--streams", 3]):
+    for args in (["--device", "reference"], ["--forward", 3]):
         done = json.loads(good("bench", models["wrapped"], "--steps", 50, "--json", *args))
         assert list(done) == BENCH_KEYS and done["limit_us"] is None and done["limit_ratio"] is None
         assert done["p50_us"] > 0 and done["stream_steps_per_s"] > 0

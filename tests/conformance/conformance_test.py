@@ -83,7 +83,8 @@ def test_small_types_are_exact_on_the_weights_they_store(case, dtype, tmp_path):
     good("pack", weights, "--config", config_of(case), "-o", full)
     expected = run(full, case / "input.npy", tmp_path, "--device", "reference")
     for way in WAYS:
-        check(run(small, case / "input.npy", tmp_path, *way), case, expected=expected)
+        for mode in ("step", "forward"):
+            check(run(small, case / "input.npy", tmp_path, "--mode", mode, *way), case, expected=expected)
     good("verify", small)
 
 
