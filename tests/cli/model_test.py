@@ -233,6 +233,11 @@ def test_bench_is_one_flat_object(models):
     assert done["weight_bytes"] == info["weight_bytes"] and done["state_bytes"] == info["state_bytes"]
 
 
+def test_bench_on_threads_has_a_limit_too(models):
+    done = json.loads(good("bench", models["bare"], "--steps", 200, "--json", "--device", "cpu:2"))
+    assert done["device"] == "cpu:2" and done["p50_us"] > 0 and done["limit_us"] > 0
+
+
 def test_bench_without_a_limit_says_null(models):
     for args in (["--device", "reference"], ["--streams", 3]):
         done = json.loads(good("bench", models["wrapped"], "--steps", 50, "--json", *args))
