@@ -1,14 +1,12 @@
 #include "sdk/team_plan.h"
 
 #include <algorithm>
-#include <iterator>
-#include <limits>
 #include <map>
-#include <set>
 
 #include "kernels/touches.h"
 #include "sdk/team_layout.h"
 #include "sdk/team_phase.h"
+#include "sdk/team_schedule.h"
 
 namespace xst {
 namespace {
@@ -19,8 +17,6 @@ using kernels::Touch;
 
 // What a wait costs, in the bytes of UnitCost: about a tenth of a microsecond.
 constexpr uint64_t kWaitCost = 6000;
-
-constexpr uint32_t kNever = std::numeric_limits<uint32_t>::max();
 
 // What an op of one unit makes, where each member may have its own.
 struct Copied {
@@ -53,20 +49,19 @@ class Builder {
     layout.Place();
 
     TeamPlan team;
-    team.members.resize(members_);
     team.frame_size = layout.frame_size();
     team.moved = layout.moved();
-    std::vector<std::vector<std::vector<Extent>>> touched(ops_.size());
+    std::vector<std::vector<Share>> shares(members_);
     for (uint32_t i = 0; i < ops_.size(); ++i) {
-      touched[i].resize(members_);
       for (uint32_t m = 0; m < members_; ++m) {
-        const size_t known = team.members[m].size();
-        AddSteps(layout, i, m, &team.members[m], &touched[i][m]);
-        team.in_order.insert(team.in_order.end(), team.members[m].begin() + known,
-                             team.members[m].end());
+        const size_t known = shares[m].size();
+        AddShares(layout, i, m, &shares[m]);
+        for (size_t s = known; s < shares[m].size(); ++s) {
+          team.in_order.push_back({0, 0, shares[m][s].units, shares[m][s].op});
+        }
       }
     }
-    AddWaits(touched, &team);
+    team.members = Schedule(shares);
     return team;
   }
 
@@ -201,74 +196,34 @@ class Builder {
     }
   }
 
-  // The steps of op i for member m, and what they touch. Until AddWaits a step's `wait` is its op.
-  void AddSteps(const TeamLayout& layout, uint32_t i, uint32_t m, std::vector<TeamStep>* steps,
-                std::vector<Extent>* touched) {
+  // Member m's shares of op i, one for each run of units.
+  void AddShares(const TeamLayout& layout, uint32_t i, uint32_t m, std::vector<Share>* shares) {
     if (!Runs(i, m)) return;
     for (const ArrayUse& use : uses_[i]) *use.slot += layout.Shift(use.slot, m);
     const uint32_t units = Units(ops_[i]);
     const auto mine = [&](uint32_t u) { return owners_[i].empty() || owners_[i][u] == m; };
     for (uint32_t u = 0; u < units; ++u) {
       if (!mine(u)) continue;
-      const uint32_t begin = u;
-      while (u + 1 < units && mine(u + 1)) ++u;
-      steps->push_back({0, i, {begin, u + 1}, ops_[i]});
-    }
-    for (uint32_t u = 0; u < units; ++u) {
-      if (!mine(u)) continue;
-      VisitTouches(ops_[i], u, [&](Slot& slot, uint32_t begin, uint32_t end, Touch touch) {
-        for (Extent& known : *touched) {
-          if (known.touch == touch && known.begin <= slot + end && slot + begin <= known.end) {
-            known.begin = std::min(known.begin, slot + begin);
-            known.end = std::max(known.end, slot + end);
-            return;
-          }
-        }
-        touched->push_back({slot + begin, slot + end, touch, 0, 0});
-      });
+      Share share{i, ops_[i], {u, u}, {}};
+      for (; u < units && mine(u); ++u) AddTouched(&ops_[i], u, &share.touched);
+      share.units.end = u;
+      shares->push_back(std::move(share));
     }
     for (const ArrayUse& use : uses_[i]) *use.slot -= layout.Shift(use.slot, m);
   }
 
-  // touched: [op][member].
-  void AddWaits(const std::vector<std::vector<std::vector<Extent>>>& touched, TeamPlan* team) {
-    const auto conflict = [&](uint32_t i, uint32_t j, uint32_t m) {
-      for (uint32_t other = 0; other < members_; ++other) {
-        if (other == m) continue;
-        for (const Extent& a : touched[i][other]) {
-          for (const Extent& b : touched[j][m]) {
-            if (Conflict(a, b)) return true;
-          }
+  // Adds what a unit touches, intervals joined where they meet.
+  static void AddTouched(Op* op, uint32_t unit, std::vector<Extent>* touched) {
+    VisitTouches(*op, unit, [&](Slot& slot, uint32_t begin, uint32_t end, Touch touch) {
+      for (Extent& known : *touched) {
+        if (known.touch == touch && known.begin <= slot + end && slot + begin <= known.end) {
+          known.begin = std::min(known.begin, slot + begin);
+          known.end = std::max(known.end, slot + end);
+          return;
         }
       }
-      return false;
-    };
-    std::set<uint32_t> points;
-    for (uint32_t m = 0; m < members_; ++m) {
-      uint32_t reached = 0, done = kNever;
-      for (TeamStep& s : team->members[m]) {
-        const uint32_t op = s.wait;
-        s.publish = op;
-        s.wait = 0;
-        if (op == done) continue;  // another range of the same op
-        done = op;
-        for (uint32_t i = op; i > reached; --i) {
-          if (!conflict(i - 1, op, m)) continue;
-          s.wait = reached = i;
-          points.insert(i);
-          break;
-        }
-      }
-    }
-    for (auto& member : team->members) {
-      uint32_t said = 0;
-      for (TeamStep& s : member) {
-        const auto behind = points.upper_bound(s.publish);
-        const uint32_t point = behind == points.begin() ? 0 : *std::prev(behind);
-        s.publish = point > said ? point : 0;
-        said = std::max(said, point);
-      }
-    }
+      touched->push_back({slot + begin, slot + end, touch, 0, 0});
+    });
   }
 
   const Plan& plan_;

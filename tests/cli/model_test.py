@@ -297,6 +297,11 @@ def test_bench_limit_of_many_streams(models):
     assert many["limit_us"] > 0 and many["limit_ratio"] == pytest.approx(many["p50_us"] / many["limit_us"])
 
 
+def test_bench_on_threads_has_a_limit_too(models):
+    done = json.loads(good("bench", models["bare"], "--steps", 200, "--json", "--device", "cpu:2"))
+    assert done["device"] == "cpu:2" and done["p50_us"] > 0 and done["limit_us"] > 0
+
+
 def test_bench_without_a_limit_says_null(models):
     for args in (["--device", "reference"], ["--forward", 3]):
         done = json.loads(good("bench", models["wrapped"], "--steps", 50, "--json", *args))

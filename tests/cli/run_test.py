@@ -54,6 +54,18 @@ def test_leading_shape_is_kept(run, inputs):
 
 
 @pytest.mark.parametrize("kind", ["bare", "wrapped", "lm"])
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_change_no_bit(kind, threads, run, inputs):
+    assert run(kind, inputs[kind], "--device", f"cpu:{threads}").tobytes() == run(kind, inputs[kind]).tobytes()
+
+
+def test_a_number_of_threads_beyond_reason_is_refused(models, tmp_path):
+    done = xst("run", models["bare"], "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy",
+               "--device", "cpu:65")
+    assert done.returncode == 1 and b"expected 1 to 64 threads, got 65" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["bare", "wrapped", "lm"])
 @pytest.mark.parametrize("mode", ["step", "forward"])
 def test_no_steps_give_no_outputs(kind, mode, run, inputs):
     out = run(kind, inputs[kind][:0], "--mode", mode)
