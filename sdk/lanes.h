@@ -17,7 +17,9 @@ namespace xst {
 // lane's snapshots and those of a Session are the same bytes. Move-only; one thread at a time.
 // Whatever a lane holds never touches another: not its values, not its reset, not its errors.
 //
-// On the CPU a lane's results are those of a Session bit for bit. On a GPU they do not depend on
+// On the CPU a lane's results are those of a Session bit for bit, whatever the capacity and the
+// mask; weights are read once for several lanes, and after creation step() allocates nothing. On a
+// GPU they do not depend on
 // what other lanes hold, but on how many there are: on the capacity, and on the last active lane
 // (rounded up to a power of two), which decide the kernels. Against a Session they agree within the
 // model's tolerance.

@@ -63,7 +63,9 @@ class Session {
 
   // T steps: in [T][input_width], out [T][output_width], the same outputs and final state as T
   // calls of step() within rounding. T = out.size() / output_width. quality() afterwards is the
-  // last step's. On a GPU it allocates, the first time and for longer inputs.
+  // last step's. On the CPU it works on 32 steps at once, in memory for those alone that it
+  // allocates and frees, and takes step() where there is none or the arithmetic is wide. On a GPU
+  // it allocates the first time and for longer inputs.
   Status forward(std::span<const float> in, std::span<float> out) noexcept;
   // The same for token models; `out` may also be one row, for the last step's logits alone. A token
   // out of range changes nothing.
