@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <new>
 #include <vector>
 
 #include "kernels/memory_probe.h"
@@ -17,10 +18,14 @@ double LimitMicros(const Model& model, uint32_t streams, int passes) {
     uint64_t streams, members;
     int passes;
     std::vector<double> micros;
-    void Measure(uint64_t member) {
-      micros[member] = kernels::StreamLimitMicros(info.weight_bytes / members,
-                                                  info.state_bytes * streams / members,
-                                                  info.isa.c_str(), passes);
+    void Measure(uint64_t member) noexcept {
+      try {
+        micros[member] = kernels::StreamLimitMicros(info.weight_bytes / members,
+                                                    info.state_bytes * streams / members,
+                                                    info.isa.c_str(), passes);
+      } catch (const std::bad_alloc&) {
+        micros[member] = -1;
+      }
     }
   };
   const size_t members = core.team ? core.team->members() : 1;
@@ -32,7 +37,8 @@ double LimitMicros(const Model& model, uint32_t streams, int passes) {
                              &probe)) {
     return std::numeric_limits<double>::quiet_NaN();  // it steps a stream
   }
-  return *std::max_element(probe.micros.begin(), probe.micros.end());
+  const auto [least, most] = std::minmax_element(probe.micros.begin(), probe.micros.end());
+  return *least < 0 ? -1 : *most;
 }
 
 int CallerCpu(const Model& model) { return model.core().team ? model.core().team->home() : -1; }

@@ -118,7 +118,8 @@ void Team::Work(uint32_t member) noexcept {
 void Team::AwaitJob(uint32_t last) noexcept {
   using Clock = std::chrono::steady_clock;
   Clock::time_point asleep_at;
-  for (int looks = 1; job_number_.load(std::memory_order_acquire) == last; ++looks) {
+  for (int looks = 1;; ++looks) {
+    if (job_number_.load(std::memory_order_acquire) != last) return;
     Pause();
     if (looks % 64 != 0) continue;
     const auto now = Clock::now();

@@ -14,6 +14,10 @@ using kernels::Touch;
 // Members' arrays begin this many elements apart at least: a page, which no prefetcher crosses.
 constexpr uint32_t kApart = 1024;
 
+// State in parts of this many elements stays where it is: what lies at their ends does not matter,
+// and its memory does.
+constexpr uint32_t kLargePart = uint32_t{1} << 16;
+
 constexpr Slot RoundUp(Slot n, Slot to) { return (n + to - 1) / to * to; }
 
 }  // namespace
@@ -185,11 +189,13 @@ void TeamLayout::Place() {
       for (Span& span : spans[i]) span = {object.uses[0]->begin, object.uses[0]->end};
     } else {
       owned[i] = OwnedBy(object);
+      const bool large = std::all_of(owned[i].begin(), owned[i].end(),
+                                     [](const Owned& o) { return o.end - o.begin >= kLargePart; });
+      if (large) continue;  // or in nobody's hands alone
       for (const Owned& o : owned[i]) {
         Span& span = spans[i][o.member];
         span = {std::min(span.begin, o.begin), std::max(span.end, o.end)};
       }
-      if (owned[i].empty()) continue;
     }
     for (const ArrayUse* use : object.uses) shifts_[use->slot].resize(members_);
   }

@@ -144,6 +144,7 @@ class Builder {
   // cheaper than the members it would leave idle.
   void Assign() {
     Phase phase(members_);
+    uint64_t before = 0;  // its cost
     for (uint32_t i = 0; i < ops_.size(); ++i) {
       const uint32_t units = Units(ops_[i]);
       const uint64_t cost = UnitCost(ops_[i]);
@@ -151,7 +152,7 @@ class Builder {
       Phase joined = phase, alone(members_);
       joined.Add(i, units, cost, extents);
       alone.Add(i, units, cost, extents);
-      const uint64_t together = joined.Share(), before = phase.Share();
+      const uint64_t together = joined.Share();
       if (copied_of_[i]) {
         std::vector<Extent> reads;
         for (const Extent& e : extents) {
@@ -162,16 +163,21 @@ class Builder {
           if (wait) {
             phase.Share(&owners_);
             phase = Phase(members_);
+            before = 0;
           }
           phase.AddForAll(cost);
+          before += cost;
           continue;
         }
       }
-      if (together <= before + kWaitCost + alone.Share()) {
+      const uint64_t apart = alone.Share();
+      if (together <= before + kWaitCost + apart) {
         phase = std::move(joined);
+        before = together;
       } else {
         phase.Share(&owners_);
         phase = std::move(alone);
+        before = apart;
       }
       owners_[i].resize(units);
     }

@@ -42,7 +42,7 @@ def newer_torch():
             return bound if function is None else bound(function)
         return made
 
-    if not hasattr(torch.amp, "custom_fwd"):
+    if torch.__version__.startswith("1."):
         torch.no_grad = no_grad
         torch.amp.custom_fwd = custom(torch.cuda.amp.custom_fwd)
         torch.amp.custom_bwd = custom(torch.cuda.amp.custom_bwd)
