@@ -385,7 +385,7 @@ def test_a_wrapper_is_peeled_only_if_it_is_pytorchs_and_as_it_was(tmp_path, monk
 
 
 def test_a_probe_that_shows_nothing_is_not_the_only_one(tmp_path):
-    module = both_kinds()
+    module = stack_of()
     module.post_blocks_norm.eps = 0.3
     for probe in (None, np.zeros((3, module.config.embedding_dim))):
         with pytest.raises(xst.ExportError, match="does not reproduce"):

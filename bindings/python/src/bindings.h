@@ -31,6 +31,15 @@ class ModelHandle {
 // The Model that a Python object is; throws TypeError for any other.
 const ModelHandle& ModelOf(nb::handle object);
 
+// For a class that can be referred to weakly and holds nothing of Python's. nanobind's own would
+// read a subclass's __dict__ where Python 3.11 and later no longer keep it.
+inline int TraverseType(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  return 0;
+}
+inline PyType_Slot kWeakSlots[] = {{Py_tp_traverse, reinterpret_cast<void*>(TraverseType)},
+                                   {0, nullptr}};
+
 // What lets Python's collector find and end cycles through a stream's model, which may be of a
 // subclass that holds the stream. T has model() and take_model(), which leaves None.
 template <class T>

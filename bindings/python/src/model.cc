@@ -198,7 +198,7 @@ arithmetic: automatic, single or wide. resident, bf16_forward: see Options in sd
 check_full: verify every weight of a file of 64 MiB and more too.
 Raises DataError for a bad file, MachineError where device or instruction set are missing.
 A context manager: its end is close().)",
-      nb::is_weak_referenceable());
+      nb::is_weak_referenceable(), nb::type_slots(kWeakSlots));
   model.def(
       "__init__",
       [](ModelHandle* self, nb::object source, const std::string& device, nb::object isa,

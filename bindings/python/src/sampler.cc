@@ -45,7 +45,7 @@ void BindSampler(nb::module_& module) {
 
 temperature 0 is greedy; then top_k (0: all), then top_p, then one draw, as Hugging Face's generate.
 The same logits give the same tokens for a seed. ArgumentError for an option outside its range.)",
-                        nb::is_weak_referenceable())
+                        nb::is_weak_referenceable(), nb::type_slots(kWeakSlots))
       .def(nb::init<nb::handle, double, nb::handle, double, nb::handle>(),
            nb::arg("vocabulary").none(), nb::kw_only(), nb::arg("temperature") = 0.0,
            nb::arg("top_k").none() = 0, nb::arg("top_p") = 1.0, nb::arg("seed").none() = 0,

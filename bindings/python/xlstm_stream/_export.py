@@ -140,9 +140,9 @@ def _write(
 
     sections = {"stream": stream, "forecast": forecast}
     description = description | {key: value for key, value in sections.items() if value is not None}
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ExportError(f"{path}: expected a file to write, got a folder", Status.io_error)
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise ExportError(f"{path}: expected a folder to write it to, got none", Status.not_found)
     with _scratch(path) as scratch:
         folder, made = scratch / "source" / (path.stem.strip(".") or "model"), scratch / "made.xst"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
@@ -60,12 +61,13 @@ def _chain(function: Any) -> list[Any]:
 
 def _comes_from(function: Any, *packages: str) -> bool:
     """Whether a plain function and all that it wraps are of these packages; contextlib makes decorators for them."""
-    *wrappers, inner = _chain(function)
-    codes = [getattr(part, "__code__", None) for part in (*wrappers, inner)]
-    if not all(isinstance(code, types.CodeType) for code in codes):
+    chain = _chain(function)
+    codes = [part.__code__ for part in chain if isinstance(getattr(part, "__code__", None), types.CodeType)]
+    if len(codes) != len(chain):
         return False
+    decorators = (contextlib.contextmanager.__code__.co_filename,)
     return _is_of(codes[-1], *packages) and all(
-        _is_of(code, *packages, "torch") or os.path.basename(code.co_filename) == "contextlib.py" for code in codes[:-1])
+        _is_of(code, *packages, "torch") or code.co_filename in decorators for code in codes[:-1])
 
 
 def _where(function: Any) -> str:
@@ -172,7 +174,8 @@ def _is_own(part: type, attribute: str, value: Any) -> bool:
         return True
     if isinstance(value, type):  # a class that belongs to it, such as config_class
         return attribute not in METHODS and package_of(value) in (package_of(part), "torch", "builtins", "types")
-    return attribute not in METHODS and not callable(value) and not hasattr(type(value), "__get__")
+    annotation = type(value).__module__ == "typing"
+    return attribute not in METHODS and (annotation or not (callable(value) or hasattr(type(value), "__get__")))
 
 
 def check_class(kind: type, name: str) -> None:

@@ -248,7 +248,7 @@ TEST(TeamOfModel, KeepsDenormalsFlushedOnEveryMember) {
 
 TEST(TeamOfModel, MeasuresTheLimitOnItsThreads) {
   const auto model = test::OpenCase(kReadme, "", "cpu:2");
-  EXPECT_GT(LimitMicros(*model, 5), 0);
+  EXPECT_GT(LimitMicros(*model, 1, 5), 0);
   EXPECT_EQ(CallerCpu(*test::OpenCase(kReadme)), -1);
 }
 
