@@ -40,8 +40,9 @@ struct LoadOptions {
 // On cpu:N a step is split over the calling thread and N - 1 workers that belong to the model, bit
 // for bit the step of one thread. Workers look for the next step for 100 us, then sleep: within
 // that time step() makes no system call, later one that wakes them. A thread that is kept off its
-// CPU is waited for, first looking, then yielding and sleeping. While the workers step a stream of
-// another thread, and in a forked child, step() runs on the calling thread alone.
+// CPU is waited for, first looking, then yielding and sleeping; after a step that mostly waited so,
+// while the workers step a stream of another thread, and in a forked child, step() runs on the
+// calling thread alone.
 class Session {
  public:
   // Throws Error{out_of_memory}, on a GPU also Error{device_failed}.

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <climits>
 
@@ -22,6 +23,17 @@ namespace {
 // as many yields sleeps a little, as a yield lets no thread of lower priority run.
 constexpr int kLooks = 400, kYields = 400;
 constexpr timespec kNap = {0, 50'000};
+
+// A job that waited longer than this in such waits, and more than half of its time, was late: the
+// machine is busy, and one thread alone is faster. Waking a worker takes less.
+constexpr int64_t kLateNanoseconds = 200'000;
+constexpr uint32_t kFirstPause = 16, kLongestPause = 1024;  // jobs
+
+using Clock = std::chrono::steady_clock;
+
+int64_t NanosecondsSince(Clock::time_point start) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
+}
 
 constexpr size_t kStackBytes = size_t{512} << 10;
 
@@ -116,7 +128,6 @@ void Team::Work(uint32_t member) noexcept {
 }
 
 void Team::AwaitJob(uint32_t last) noexcept {
-  using Clock = std::chrono::steady_clock;
   Clock::time_point asleep_at;
   for (int looks = 1;; ++looks) {
     if (job_number_.load(std::memory_order_acquire) != last) return;
@@ -150,10 +161,22 @@ bool Team::Run(Job job, void* arg) noexcept {
   if (busy_.load(std::memory_order_relaxed) || busy_.exchange(true, std::memory_order_acquire)) {
     return false;
   }
+  if (left_out_ > 0) {
+    --left_out_;
+    busy_.store(false, std::memory_order_release);
+    return false;
+  }
+  const Clock::time_point start = Clock::now();
+  lines_[0].waited = 0;
   Begin(job, arg);
   job(*this, 0, arg);
   Publish(0, kLastPoint);
   Wait(0, kLastPoint);
+  if (lines_[0].waited > kLateNanoseconds && gives_up_) {
+    Judge(NanosecondsSince(start));
+  } else {
+    pause_ = 0;
+  }
   busy_.store(false, std::memory_order_release);
   return true;
 }
@@ -163,25 +186,39 @@ void Team::Publish(uint32_t member, uint32_t point) noexcept {
   line.reached.store(line.job << kPointBits | point, std::memory_order_release);
 }
 
+void Team::Judge(int64_t nanoseconds) noexcept {
+  const bool late = lines_[0].waited > nanoseconds / 2;
+  pause_ = late ? std::min(std::max(2 * pause_, kFirstPause), kLongestPause) : 0;
+  left_out_ = pause_;
+}
+
 void Team::Wait(uint32_t member, uint32_t point) noexcept {
-  const uint64_t value = lines_[member].job << kPointBits | point;
+  Line& line = lines_[member];
+  const uint64_t value = line.job << kPointBits | point;
   for (uint32_t m = 0; m < lines_.size(); ++m) {
-    if (m != member) WaitFor(lines_[m].reached, value);
+    if (m != member) line.waited += WaitFor(lines_[m].reached, value);
   }
 }
 
-void Team::WaitFor(const std::atomic<uint64_t>& reached, uint64_t value) const noexcept {
-  int looks = 0;
-  const int bound = crowded_ ? 1 : kLooks;
-  while (reached.load(std::memory_order_acquire) < value) {
-    if (++looks < bound) {
+// The nanoseconds of a long wait, else 0.
+int64_t Team::WaitFor(const std::atomic<uint64_t>& reached, uint64_t value) const noexcept {
+  const auto late = [&] { return reached.load(std::memory_order_acquire) < value; };
+  for (int looks = crowded_ ? kLooks : 0; late(); ++looks) {
+    if (looks < kLooks) {
       Pause();
-    } else if (looks < bound + kYields) {
-      sched_yield();
-    } else {
-      nanosleep(&kNap, nullptr);
+      continue;
     }
+    const Clock::time_point start = Clock::now();
+    for (int yields = 0; late(); ++yields) {
+      if (yields < kYields) {
+        sched_yield();
+      } else {
+        nanosleep(&kNap, nullptr);
+      }
+    }
+    return NanosecondsSince(start);
   }
+  return 0;
 }
 
 }  // namespace xst
