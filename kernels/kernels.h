@@ -46,6 +46,12 @@ void Run(const Kernels<T>& kernels, const Op& op, T* frame, Range r) {
   Visit([&](const auto& o) { kernels(o, frame, r); }, op);
 }
 
+// Runs a whole op.
+template <class T>
+void Run(const Kernels<T>& kernels, const Op& op, T* frame) {
+  Visit([&](const auto& o) { kernels(o, frame, {0, Units(o)}); }, op);
+}
+
 // The table of `name` ("scalar", "avx2", "avx512", "neon"), or null if this build or this machine
 // lacks it. Single (T = float) is what speed needs. Wide (T = double) takes double for everything
 // but the weights: for models so small that it costs nothing, and then nearly exact.

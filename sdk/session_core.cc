@@ -126,7 +126,7 @@ Status SessionCore::RunOps() noexcept {
   try {
     WithFrame([&]<class T>(T* f) {
       const kernels::Kernels<T>& table = KernelsOf<T>(model_);
-      for (const kernels::Op& op : model_.plan.ops) Run(table, op, f, {0, Units(op)});
+      for (const kernels::Op& op : model_.plan.ops) Run(table, op, f);
     });
     return Status::ok;
   } catch (const std::bad_alloc&) {  // only the reference allocates
