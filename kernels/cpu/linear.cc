@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/lanes-inl.h"
 #include "kernels/cpu/panel-inl.h"
+#include "kernels/cpu/panel_integer-inl.h"
 #include "kernels/cpu/weights-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -73,6 +74,19 @@ HWY_INLINE void Rows(const Linear& o, size_t row, const Real* x, Real* y) {
   }
 }
 
+#if !defined(XST_WIDE) && (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3)
+template <class W, bool kVnni>
+HWY_NOINLINE void IntegerPanels(const Linear& o, const Real* x, Real* y, Range r) {
+  const IntegerInput<W> input(x, o.w.cols);
+  for (size_t v = r.begin * kPanelVectors; v < r.end * kPanelVectors; v += kPanelVectors) {
+    V sums[kPanelVectors];
+    IntegerProduct<W, kVnni>(o.w, v, input, sums);
+    for (size_t i = 0; i < kPanelVectors; ++i) Store(o, y, (v + i) * kLanes, sums[i]);
+  }
+}
+
+#endif
+
 template <class W>
 HWY_NOINLINE void RunAs(const Linear& o, Real* frame, Range r) {
   const Real* x = frame + o.x;
@@ -83,6 +97,16 @@ HWY_NOINLINE void RunAs(const Linear& o, Real* frame, Range r) {
     for (; row < r.end; ++row) Rows<W, 1>(o, row, x, y);
     return;
   }
+#if !defined(XST_WIDE) && (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3)
+  if constexpr (Digits<W>::kUse) {
+    if (o.w.cols <= kMaxIntegerColumns) {
+      if constexpr (HWY_TARGET == HWY_AVX3) {
+        if (HasAvx512Vnni()) return IntegerPanels<W, true>(o, x, y, r);
+      }
+      return IntegerPanels<W, false>(o, x, y, r);
+    }
+  }
+#endif
   for (size_t v = r.begin * kPanelVectors; v < r.end * kPanelVectors; v += kGroup) {
     Panel<W>(o, x, y, v);
   }
