@@ -116,6 +116,12 @@ void Run(const Kernels<T>& kernels, const Op& op, T* frame, Range r) {
   Visit([&](const auto& o) { kernels(o, frame, r); }, op);
 }
 
+// Runs a whole op.
+template <class T>
+void Run(const Kernels<T>& kernels, const Op& op, T* frame) {
+  Visit([&](const auto& o) { kernels(o, frame, {0, Units(o)}); }, op);
+}
+
 // The same on every frame of a batch.
 template <class T>
 void Run(const Kernels<T>& kernels, const Op& op, const Batch<T>& batch, Range r) {

@@ -155,7 +155,7 @@ Status SessionCore::RunOps() noexcept {
     WithFrame([&]<class T>(T* f) {
       if (split_) return RunSplit(model_, *split_, f);
       const kernels::Kernels<T>& table = KernelsOf<T>(model_);
-      for (const kernels::Op& op : model_.plan.ops) Run(table, op, f, {0, Units(op)});
+      for (const kernels::Op& op : model_.plan.ops) Run(table, op, f);
     });
     return Status::ok;
   } catch (const std::bad_alloc&) {  // only the reference allocates

@@ -38,18 +38,46 @@ HWY_INLINE Real SumOf(const Real* x, size_t size, const F& f) {
   return Sum(sum);
 }
 
-HWY_INLINE Centering Center(const Real* x, size_t size, float eps) {
+// Of kCount vectors one behind the other, which take turns so that they wait together.
+template <size_t kCount>
+HWY_INLINE void Center(const Real* x, size_t size, float eps, Centering (&out)[kCount]) {
   const Real n = static_cast<Real>(size);
-  const V first = Splat(x[0]);
-  const Real mean = x[0] + SumOf(x, size, [&](V v) HWY_ATTR { return hn::Sub(v, first); }) / n;
-  const V m = Splat(mean);
-  const Real rest = SumOf(x, size, [&](V v) HWY_ATTR { return hn::Sub(v, m); }) / n;
-  const V r = Splat(rest);
-  const Real square = SumOf(x, size, [&](V v) HWY_ATTR {
-    const V d = hn::Sub(hn::Sub(v, m), r);
-    return hn::Mul(d, d);
-  });
-  return {mean, rest, Real{1} / std::sqrt(square / n + eps)};
+  for (size_t i = 0; i < kCount; ++i) {
+    const Real* xi = x + i * size;
+    const V first = Splat(xi[0]);
+    out[i].mean = xi[0] + SumOf(xi, size, [&](V v) HWY_ATTR { return hn::Sub(v, first); }) / n;
+  }
+  for (size_t i = 0; i < kCount; ++i) {
+    const V m = Splat(out[i].mean);
+    out[i].rest = SumOf(x + i * size, size, [&](V v) HWY_ATTR { return hn::Sub(v, m); }) / n;
+  }
+  for (size_t i = 0; i < kCount; ++i) {
+    const V m = Splat(out[i].mean), r = Splat(out[i].rest);
+    const Real square = SumOf(x + i * size, size, [&](V v) HWY_ATTR {
+      const V d = hn::Sub(hn::Sub(v, m), r);
+      return hn::Mul(d, d);
+    });
+    out[i].rstd = Real{1} / std::sqrt(square / n + eps);
+  }
+}
+
+HWY_INLINE Centering Center(const Real* x, size_t size, float eps) {
+  Centering out[1];
+  Center(x, size, eps, out);
+  return out[0];
+}
+
+// f(head, its Centering) for heads [r.begin, r.end) of `dim` elements each from x on.
+template <class F>
+HWY_INLINE void ForCenteredHeads(const Real* x, size_t dim, float eps, Range r, const F& f) {
+  constexpr size_t kTogether = 4;
+  size_t head = r.begin;
+  for (; head + kTogether <= r.end; head += kTogether) {
+    Centering centers[kTogether];
+    Center(x + head * dim, dim, eps, centers);
+    for (size_t i = 0; i < kTogether; ++i) f(head + i, centers[i]);
+  }
+  for (; head < r.end; ++head) f(head, Center(x + head * dim, dim, eps));
 }
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "hwy/highway.h"
+#include "kernels/cpu/features.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels {
@@ -144,6 +145,15 @@ const Kernels<float>* FindCpuKernels(const char* name) {
 template <>
 const Kernels<double>* FindCpuKernels(const char* name) {
   return Find(Tables().wide, name);
+}
+
+bool HasAvx512Vnni() {
+#if HWY_ARCH_X86
+  static const bool has = __builtin_cpu_supports("avx512vnni");
+  return has;
+#else
+  return false;
+#endif
 }
 
 const char* const* CpuKernelNames() { return Tables().names; }

@@ -4,8 +4,10 @@
 
 #include "hwy/foreach_target.h"
 
+#include "kernels/cpu/features.h"
 #include "kernels/cpu/lanes-inl.h"
 #include "kernels/cpu/panel-inl.h"
+#include "kernels/cpu/panel_integer-inl.h"
 #include "kernels/cpu/panel_many-inl.h"
 #include "kernels/cpu/weights-inl.h"
 #include "kernels/kernels.h"
@@ -23,33 +25,116 @@ HWY_INLINE void Store(const Linear& o, Real* y, size_t row, V sums) {
   });
 }
 
-template <class W, size_t kVectors>
-HWY_INLINE void Panels(const Linear& o, const Real* x, Real* y, size_t first) {
-  V sums[kVectors];
+template <class W>
+HWY_INLINE void Panel(const Linear& o, const Real* x, Real* y, size_t first) {
+  V sums[kGroup];
   PanelProduct<W>(
       o.w, first, [x](size_t, size_t k) HWY_ATTR { return Splat(x[k]); }, sums);
-  for (size_t i = 0; i < kVectors; ++i) Store(o, y, (first + i) * kLanes, sums[i]);
+  for (size_t i = 0; i < kGroup; ++i) Store(o, y, (first + i) * kLanes, sums[i]);
 }
 
-// One row of layout `rows`: four partial sums of every fourth vector, then the rest.
-template <class W>
-HWY_INLINE Real Row(const Matrix& m, size_t row, const Real* x) {
-  const typename W::Element* w = RowOf<W>(m, row);
-  const V scale = Splat(W::kScaled ? m.scale[row] : 1.0f);
-  V sums[4] = {hn::Zero(D()), hn::Zero(D()), hn::Zero(D()), hn::Zero(D())};
+// Rows of layout `rows` that share the loads of x; their sums fill half of the registers.
+inline constexpr size_t kRows = HWY_TARGET == HWY_AVX2 ? 2 : 4;
+
+// Rows [row, row + kCount) of layout `rows`: each is four partial sums of every fourth vector, then
+// the rest.
+template <class W, size_t kCount>
+HWY_INLINE void Rows(const Linear& o, size_t row, const Real* x, Real* y) {
+  const Matrix& m = o.w;
+  const typename W::Element* w[kCount];
+  V scale[kCount], sums[kCount][4];
+  HWY_UNROLL(4)
+  for (size_t r = 0; r < kCount; ++r) {
+    w[r] = RowOf<W>(m, row + r);
+    scale[r] = Splat(W::kScaled ? m.scale[row + r] : 1.0f);
+    for (size_t i = 0; i < 4; ++i) sums[r][i] = hn::Zero(D());
+  }
   size_t k = 0;
   for (; k + 4 * kLanes <= m.cols; k += 4 * kLanes) {
     HWY_UNROLL(4)
     for (size_t i = 0; i < 4; ++i) {
       const size_t at = k + i * kLanes;
-      sums[i] = hn::MulAdd(Scaled<W>(W::Load(w + at), scale), LoadWhole(x + at), sums[i]);
+      const V xi = LoadWhole(x + at);
+      HWY_UNROLL(4)
+      for (size_t r = 0; r < kCount; ++r) {
+        sums[r][i] = hn::MulAdd(Scaled<W>(W::Load(w[r] + at), scale[r]), xi, sums[r][i]);
+      }
     }
   }
   ForLanes(k, m.cols, [&](size_t at, auto lanes) HWY_ATTR {
-    sums[0] = hn::MulAdd(Scaled<W>(W::Load(w + at), scale), lanes.Load(x + at), sums[0]);
+    for (size_t r = 0; r < kCount; ++r) {
+      sums[r][0] =
+          hn::MulAdd(Scaled<W>(W::Load(w[r] + at), scale[r]), lanes.Load(x + at), sums[r][0]);
+    }
   });
-  const Real sum = Sum(hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3])));
-  return kScaleSum<W> ? sum * m.scale[row] : sum;
+  HWY_UNROLL(4)
+  for (size_t r = 0; r < kCount; ++r) {
+    const size_t at = row + r;
+    Real v = Sum(hn::Add(hn::Add(sums[r][0], sums[r][1]), hn::Add(sums[r][2], sums[r][3])));
+    if (kScaleSum<W>) v *= m.scale[at];
+    if (o.bias) v += o.bias[at];
+    y[at] = o.accumulate ? y[at] + v : v;
+  }
+}
+
+#ifdef XST_PANEL_INTEGER
+template <class W, bool kVnni>
+HWY_NOINLINE void IntegerPanels(const Linear& o, const Real* x, Real* y, Range r) {
+  IntegerInput<W> input;
+  input.Set(x, o.w.cols);
+  for (size_t v = r.begin * kPanelVectors; v < r.end * kPanelVectors; v += kPanelVectors) {
+    V sums[1][kPanelVectors];
+    IntegerProduct<W, kVnni>(o.w, v, &input, sums);
+    for (size_t i = 0; i < kPanelVectors; ++i) Store(o, y, (v + i) * kLanes, sums[0][i]);
+  }
+}
+
+// Of `kStreams` streams of a batch from `s` on, whose digits begin at `inputs`.
+template <class W, bool kVnni, size_t kStreams>
+HWY_INLINE void IntegerPanel(const Linear& o, const Batch<Real>& b, size_t s, size_t v,
+                             const IntegerInput<W>* inputs) {
+  const size_t words = (o.w.cols + W::kColumns - 1) / W::kColumns;
+  V sums[kStreams][kPanelVectors];
+  IntegerProduct<W, kVnni>(o.w, v, inputs, sums,
+                           kStreams > 1 && b.ahead ? b.ahead->Take(words) : nullptr);
+  for (size_t j = 0; j < kStreams; ++j) {
+    for (size_t i = 0; i < kPanelVectors; ++i) {
+      Store(o, b.frames[s + j] + o.y, (v + i) * kLanes, sums[j][i]);
+    }
+  }
+}
+
+template <class W, bool kVnni>
+HWY_NOINLINE void IntegerPanels(const Linear& o, const Batch<Real>& b, Range r) {
+  IntegerInput<W> inputs[kIntegerChunk];
+  for (size_t begin = 0; begin < b.count; begin += kIntegerChunk) {
+    const size_t n = HWY_MIN(kIntegerChunk, b.count - begin);
+    for (size_t s = 0; s < n; ++s) inputs[s].Set(b.frames[begin + s] + o.x, o.w.cols);
+    for (size_t v = r.begin * kPanelVectors; v < r.end * kPanelVectors; v += kPanelVectors) {
+      size_t s = 0;
+      for (; s + kIntegerStreams <= n; s += kIntegerStreams) {
+        IntegerPanel<W, kVnni, kIntegerStreams>(o, b, begin + s, v, inputs + s);
+      }
+      for (; s < n; ++s) IntegerPanel<W, kVnni, 1>(o, b, begin + s, v, inputs + s);
+    }
+  }
+}
+#endif
+
+// f(whether it is AVX512-VNNI's) where products of this matrix are made in integers; else false.
+template <class W, class F>
+HWY_INLINE bool InIntegers([[maybe_unused]] const Matrix& m, [[maybe_unused]] const F& f) {
+#ifdef XST_PANEL_INTEGER
+  if constexpr (Digits<W>::kUse) {
+    if (m.cols <= kMaxIntegerColumns) {
+      if constexpr (HWY_TARGET == HWY_AVX3) {
+        if (HasAvx512Vnni()) return f(std::true_type()), true;
+      }
+      return f(std::false_type()), true;
+    }
+  }
+#endif
+  return false;
 }
 
 template <class W>
@@ -57,20 +142,15 @@ HWY_NOINLINE void RunAs(const Linear& o, Real* frame, Range r) {
   const Real* x = frame + o.x;
   Real* y = frame + o.y;
   if (o.w.layout == Layout::rows) {
-    for (size_t row = r.begin; row < r.end; ++row) {
-      Real v = Row<W>(o.w, row, x);
-      if (o.bias) v += o.bias[row];
-      y[row] = o.accumulate ? y[row] + v : v;
-    }
+    size_t row = r.begin;
+    for (; row + kRows <= r.end; row += kRows) Rows<W, kRows>(o, row, x, y);
+    for (; row < r.end; ++row) Rows<W, 1>(o, row, x, y);
     return;
   }
-  const size_t end = r.end * kPanelVectors;
-  size_t v = r.begin * kPanelVectors;
-  for (; v + kGroup <= end; v += kGroup) Panels<W, kGroup>(o, x, y, v);
-  // A thread's share of a small matrix.
-  constexpr size_t kHalf = HWY_MAX(kGroup / 2, kPanelVectors);
-  for (; v + kHalf <= end; v += kHalf) Panels<W, kHalf>(o, x, y, v);
-  for (; v < end; v += kPanelVectors) Panels<W, kPanelVectors>(o, x, y, v);
+  if (InIntegers<W>(o.w, [&](auto vnni) HWY_ATTR { IntegerPanels<W, vnni()>(o, x, y, r); })) return;
+  for (size_t v = r.begin * kPanelVectors; v < r.end * kPanelVectors; v += kGroup) {
+    Panel<W>(o, x, y, v);
+  }
 }
 
 void Run(const Linear& o, Real* frame, Range r) {
@@ -79,6 +159,7 @@ void Run(const Linear& o, Real* frame, Range r) {
 
 template <class W>
 HWY_NOINLINE void RunManyAs(const Linear& o, const Batch<Real>& b, Range r) {
+  if (InIntegers<W>(o.w, [&](auto vnni) HWY_ATTR { IntegerPanels<W, vnni()>(o, b, r); })) return;
   ForRowVectors(r.begin * kPanelVectors, r.end * kPanelVectors, [&](auto n, size_t v) HWY_ATTR {
     PanelProducts<W, n()>(
         o.w, v, b.count, [&](size_t s) HWY_ATTR { return b.frames[s] + o.x; },

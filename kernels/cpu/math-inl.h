@@ -17,8 +17,14 @@ using DI = hn::RebindToSigned<D>;
 using VI = hn::Vec<DI>;
 
 // The smaller and the larger of x and a limit; unlike Min and Max of every target, a NaN stays one.
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+// x86 gives the second where one is NaN, or both are equal.
+HWY_INLINE V AtMost(V x, V limit) { return hn::Min(limit, x); }
+HWY_INLINE V AtLeast(V x, V limit) { return hn::Max(limit, x); }
+#else
 HWY_INLINE V AtMost(V x, V limit) { return hn::IfThenElse(hn::Gt(x, limit), limit, x); }
 HWY_INLINE V AtLeast(V x, V limit) { return hn::IfThenElse(hn::Lt(x, limit), limit, x); }
+#endif
 
 // c0 + x (c1 + x (c2 + ...)).
 HWY_INLINE V Polynomial(V, double c0) { return Splat(c0); }

@@ -3,6 +3,7 @@
 // x = n ln 2 + r, |r| <= ln 2 / 2; expm1(r) is r + r^2 q.
 struct ExpParts {
   VI n;
+  V rounded;  // n
   V expm1_r;
 };
 
@@ -15,7 +16,8 @@ HWY_INLINE ExpParts SplitExp(V x) {
   V r = hn::NegMulAdd(n, Splat(0.693359375f), x);
   r = hn::NegMulAdd(n, Splat(-0.000212194442f), r);
   const V q = Polynomial(r, 0.5f, 0.166665733f, 0.0416665487f, 0.00836377405f, 0.00139269268f);
-  return {hn::Sub(hn::BitCast(DI(), t), hn::BitCast(DI(), magic)), hn::MulAdd(hn::Mul(r, r), q, r)};
+  return {hn::Sub(hn::BitCast(DI(), t), hn::BitCast(DI(), magic)), n,
+          hn::MulAdd(hn::Mul(r, r), q, r)};
 }
 
 // 2^n for a normal result.
@@ -27,9 +29,13 @@ HWY_INLINE V PowerOfTwo(VI n) {
 HWY_INLINE V Exp(V x) {
   x = AtLeast(AtMost(x, Splat(90.0f)), Splat(-105.0f));
   const ExpParts e = SplitExp(x);
+#if HWY_TARGET == HWY_AVX3
+  return V{_mm512_scalef_ps(hn::Add(e.expm1_r, Splat(1.0f)).raw, e.rounded.raw)};
+#else
   const VI half = hn::ShiftRight<1>(e.n);  // 2^n alone may overflow where e^x does not
   const V y = hn::Mul(hn::Add(e.expm1_r, Splat(1.0f)), PowerOfTwo(half));
   return hn::Mul(y, PowerOfTwo(hn::Sub(e.n, half)));
+#endif
 }
 
 // e^x - 1 for x <= 0. 1.25 ulp.

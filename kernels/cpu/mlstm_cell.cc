@@ -13,35 +13,38 @@
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
+// The gates of up to kUnit heads: F, I and exp(-m').
 struct HeadGates {
-  Real forget, input, floor;  // F, I and exp(-m')
+  Real forget[kUnit], input[kUnit], floor[kUnit];
 };
 
-// The gates of head h; moves the stabiliser.
-HWY_INLINE HeadGates Gates(const MlstmCell& o, const Real* frame, Real* state, size_t h) {
-  Real z[2] = {frame[o.gates + h], frame[o.gates + o.heads + h]};
-  if (o.gate_cap > 0) {
-    const V cap = Splat(o.gate_cap);
-    ForLanes(0, 2, [&](size_t i, auto lanes) HWY_ATTR {
-      lanes.Store(hn::Mul(cap, Tanh(hn::Div(lanes.Load(z + i), cap))), z + i);
-    });
-  }
-  Real& m = state[o.m + h];
-  const Real forget = hn::GetLane(LogSigmoid(Splat(z[1]))) + m;
-  m = static_cast<float>(HWY_MAX(forget, z[0]));
-  // From the m that is kept: any stabiliser near the maximum is right as long as it is the same.
-  Real e[3] = {forget - m, z[0] - m, -m};
-  ForLanes(0, 3,
-           [&](size_t i, auto lanes) HWY_ATTR { lanes.Store(Exp(lanes.Load(e + i)), e + i); });
-  return {e[0], e[1], e[2]};
+// Of heads [begin, end); moves their stabilisers.
+HWY_INLINE void Gates(const MlstmCell& o, const Real* frame, Real* state, size_t begin, size_t end,
+                      HeadGates* gates) {
+  const V cap = Splat(o.gate_cap);
+  ForLanes(begin, end, [&](size_t h, auto lanes) HWY_ATTR {
+    V i = lanes.Load(frame + o.gates + h);
+    V f = lanes.Load(frame + o.gates + o.heads + h);
+    if (o.gate_cap > 0) {
+      i = hn::Mul(cap, Tanh(hn::Div(i, cap)));
+      f = hn::Mul(cap, Tanh(hn::Div(f, cap)));
+    }
+    Real* at = state + o.m + h;
+    const V forget = hn::Add(LogSigmoid(f), lanes.Load(at));
+    // What is kept is float: any stabiliser near the maximum is right as long as it is the same.
+    const V m = Rounded(AtLeast(forget, i));
+    lanes.Store(m, at);
+    hn::StoreU(Exp(hn::Sub(forget, m)), D(), gates->forget + (h - begin));
+    hn::StoreU(Exp(hn::Sub(i, m)), D(), gates->input + (h - begin));
+    hn::StoreU(Exp(hn::Neg(m)), D(), gates->floor + (h - begin));
+  });
 }
 
 struct Head {
   const Real *q, *k, *v;
   Real *h, *c;
   size_t dk, stride_c;
-  V forget, h_scale, h_divisor;
-  Real input;  // I, with the scale of k
+  V forget, input, h_scale, h_divisor;  // F; I with the scale of k
 };
 
 // Columns [begin, begin + kVectors * kLanes) of C, updated and read out in one pass over its rows.
@@ -50,12 +53,12 @@ HWY_INLINE void Columns(const Head& head, size_t begin, Lanes lanes) {
   V v[kVectors], sums[kVectors];
   HWY_UNROLL(8)
   for (size_t i = 0; i < kVectors; ++i) {
-    v[i] = lanes.Load(head.v + begin + i * kLanes);
+    v[i] = hn::Mul(head.input, lanes.Load(head.v + begin + i * kLanes));
     sums[i] = hn::Zero(D());
   }
   Real* c = head.c + begin;
   for (size_t row = 0; row < head.dk; ++row, c += head.stride_c) {
-    const V k = Splat(head.input * head.k[row]);
+    const V k = Splat(head.k[row]);
     const V q = Splat(head.q[row]);
     HWY_UNROLL(8)
     for (size_t i = 0; i < kVectors; ++i) {
@@ -72,10 +75,11 @@ HWY_INLINE void Columns(const Head& head, size_t begin, Lanes lanes) {
   }
 }
 
-HWY_INLINE void RunHead(const MlstmCell& o, Real* frame, Real* state, size_t h) {
-  const HeadGates gates = Gates(o, frame, state, h);
-  const Real scale = 1 / std::sqrt(static_cast<Real>(o.dk));
-  const Real input = o.scale_key ? gates.input * scale : gates.input;
+// Head h; `at`: its place in `gates`.
+HWY_INLINE void RunHead(const MlstmCell& o, Real* frame, Real* state, size_t h,
+                        const HeadGates& gates, size_t at, Real scale) {
+  const V forget = Splat(gates.forget[at]);
+  const V input = Splat(o.scale_key ? gates.input[at] * scale : gates.input[at]);
   const Real q_scale = o.scale_key ? 1 : scale;
   const Real* q = frame + o.q + h * o.dk;
   const Real* k = frame + o.k + h * o.dk;
@@ -83,12 +87,11 @@ HWY_INLINE void RunHead(const MlstmCell& o, Real* frame, Real* state, size_t h) 
   Real* n = state + o.n + h * o.stride_n;
   V dot = hn::Zero(D());
   ForLanes(0, o.dk, [&](size_t i, auto lanes) HWY_ATTR {
-    const V next = hn::MulAdd(Splat(input), lanes.Load(k + i),
-                              hn::Mul(Splat(gates.forget), lanes.Load(n + i)));
+    const V next = hn::MulAdd(input, lanes.Load(k + i), hn::Mul(forget, lanes.Load(n + i)));
     lanes.Store(next, n + i);
     dot = hn::MulAdd(lanes.Load(q + i), next, dot);
   });
-  const Real divisor = HWY_MAX(gates.floor, std::fabs(Sum(dot) * q_scale)) + o.eps;
+  const Real divisor = HWY_MAX(gates.floor[at], std::fabs(Sum(dot) * q_scale)) + o.eps;
 
   const Head head{q,
                   k,
@@ -97,24 +100,30 @@ HWY_INLINE void RunHead(const MlstmCell& o, Real* frame, Real* state, size_t h) 
                   state + o.c + h * o.dk * o.stride_c,
                   o.dk,
                   o.stride_c,
-                  Splat(gates.forget),
+                  forget,
+                  input,
                   Splat(q_scale),
-                  Splat(divisor),
-                  input};
+                  Splat(divisor)};
   size_t i = 0;
   for (; i + 8 * kLanes <= o.dv; i += 8 * kLanes) Columns<8>(head, i, Full());
   for (; i + 4 * kLanes <= o.dv; i += 4 * kLanes) Columns<4>(head, i, Full());
-  ForLanes(i, o.dv, [&](size_t at, auto lanes) HWY_ATTR { Columns<1>(head, at, lanes); });
+  ForLanes(i, o.dv, [&](size_t c, auto lanes) HWY_ATTR { Columns<1>(head, c, lanes); });
 }
 
-void Run(const MlstmCell& o, Real* frame, Range r) {
-  for (size_t h = r.begin; h < r.end; ++h) RunHead(o, frame, frame, h);
+HWY_INLINE void RunOn(const MlstmCell& o, Real* frame, Real* state, Range r) {
+  const Real scale = 1 / std::sqrt(static_cast<Real>(o.dk));
+  for (size_t begin = r.begin; begin < r.end; begin += kUnit) {
+    const size_t end = HWY_MIN(begin + kUnit, r.end);
+    HeadGates gates;
+    Gates(o, frame, state, begin, end, &gates);
+    for (size_t h = begin; h < end; ++h) RunHead(o, frame, state, h, gates, h - begin, scale);
+  }
 }
+
+void Run(const MlstmCell& o, Real* frame, Range r) { RunOn(o, frame, frame, r); }
 
 void Run(const MlstmCell& o, const Batch<Real>& b, Range r) {
-  for (size_t s = 0; s < b.count; ++s) {
-    for (size_t h = r.begin; h < r.end; ++h) RunHead(o, b.frames[s], b.states[s], h);
-  }
+  for (size_t s = 0; s < b.count; ++s) RunOn(o, b.frames[s], b.states[s], r);
 }
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE

@@ -83,15 +83,18 @@ HWY_INLINE Columns<kVectors> RowsAt(const Real* first, size_t stride) {
   return c;
 }
 
-// sums[s][i] += the sum over k < columns of w(i, k) * x[s][k], in blocks as a matrix product is.
+// Products are summed one after the other within blocks of this many columns, then the blocks.
+inline constexpr size_t kProductBlock = 64;
+
+// sums[s][i] += the sum over k < columns of w(i, k) * x[s][k].
 template <size_t kVectors>
 HWY_INLINE void AddProduct(Columns<kVectors> w, size_t columns, const Real* const* x,
                            V (*sums)[kVectors], size_t streams) {
   const Real* inputs[kManyStreams];
-  for (size_t k = 0; k < columns; k += kColumnBlock) {
+  for (size_t k = 0; k < columns; k += kProductBlock) {
     for (size_t s = 0; s < streams; ++s) inputs[s] = x[s] + k;
-    AddBlocks(w, HWY_MIN(kColumnBlock, columns - k), inputs, sums, streams);
-    for (const Real*& first : w.first) first += kColumnBlock * w.stride;
+    AddBlocks<1>(w, HWY_MIN(kProductBlock, columns - k), inputs, sums, streams);
+    for (const Real*& first : w.first) first += kProductBlock * w.stride;
   }
 }
 

@@ -1,5 +1,6 @@
 // Products with matrices in layout `panel`: one micro-kernel for every op and weight type.
-#include "hwy/cache_control.h"
+#include <type_traits>
+
 #include "kernels/cpu/lanes-inl.h"
 #include "kernels/cpu/weights-inl.h"
 
@@ -13,15 +14,16 @@
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
-// Row vectors whose sums are in flight at once: enough to cover the latency of a multiply-add.
-inline constexpr size_t kGroup = 8;
+// Row vectors that a product takes at once: one panel, so that memory is read from one place after
+// the other; a hardware prefetcher follows one stream better than several.
+inline constexpr size_t kGroup = HWY_MIN(kPanelVectors, 4);
 
-// A row's products are summed one column after the other within blocks of this many columns, then
-// the blocks: an order that does not depend on the grouping of rows.
-inline constexpr size_t kColumnBlock = 64;
-
-// Small types are asked of memory this many words in advance.
-inline constexpr size_t kAhead = 4 * kUnit;
+// The order of a row's sum, which does not depend on the grouping of rows: in blocks of
+// kColumnBlock columns every kChains-th column goes to the same partial sum, one after the other,
+// and the partial sums are then added to the row's in order. The partial sums cover the latency of
+// a multiply-add.
+inline constexpr size_t kColumnBlock = 128;
+inline constexpr size_t kChains = 4;
 
 // kVectors consecutive row vectors of a matrix of weight type W, from row vector `first`.
 template <class W, size_t kVectors>
@@ -60,29 +62,34 @@ class PanelRows {
   V scale_[kScales];
 };
 
-// block[i] += the sum over the first kCount columns k of those that lie together from column
-// `begin` on of w(i, k) * x(i, k).
-template <size_t kCount, class W, size_t kVectors, class X>
+// block[i][k % kChains] += w(i, k) * x(i, k) for the first kCount columns k of those that lie
+// together from column `begin` on, which is column `at` of its block.
+template <size_t kAt, size_t kCount, class W, size_t kVectors, class X>
 HWY_INLINE void AddColumns(const PanelRows<W, kVectors>& w, size_t begin, const X& x,
-                           V (&block)[kVectors]) {
+                           V (&block)[kVectors][kChains]) {
   HWY_UNROLL(8)
   for (size_t i = 0; i < kVectors; ++i) {
     const auto words = w.Load(i, begin);
-    // Widening takes about as long as memory does, so the two must overlap.
-    if constexpr (W::kColumns > 1) {
-      if (i % kPanelVectors == 0) hwy::Prefetch(w.At(i, begin) + kAhead);
-    }
-    V sum = hn::MulAdd(w.template Column<0>(i, words), x(i, begin), block[i]);
-    if constexpr (kCount > 1) {
-      sum = hn::MulAdd(w.template Column<1>(i, words), x(i, begin + 1), sum);
-    }
-    if constexpr (kCount > 2) {
-      sum = hn::MulAdd(w.template Column<2>(i, words), x(i, begin + 2), sum);
-    }
-    if constexpr (kCount > 3) {
-      sum = hn::MulAdd(w.template Column<3>(i, words), x(i, begin + 3), sum);
-    }
-    block[i] = sum;
+    const auto add = [&](auto column) HWY_ATTR {
+      constexpr size_t j = column();
+      V& sum = block[i][(kAt + j) % kChains];
+      sum = hn::MulAdd(w.template Column<j>(i, words), x(i, begin + j), sum);
+    };
+    add(std::integral_constant<size_t, 0>());
+    if constexpr (kCount > 1) add(std::integral_constant<size_t, 1>());
+    if constexpr (kCount > 2) add(std::integral_constant<size_t, 2>());
+    if constexpr (kCount > 3) add(std::integral_constant<size_t, 3>());
+  }
+}
+
+// The same for kCount columns, kAt of them done.
+template <size_t kCount, size_t kAt = 0, class W, size_t kVectors, class X>
+HWY_INLINE void AddChains(const PanelRows<W, kVectors>& w, size_t begin, const X& x,
+                          V (&block)[kVectors][kChains]) {
+  if constexpr (kAt < kCount) {
+    constexpr size_t kNow = HWY_MIN(W::kColumns, kCount - kAt);
+    AddColumns<kAt, kNow>(w, begin + kAt, x, block);
+    AddChains<kCount, kAt + kNow>(w, begin, x, block);
   }
 }
 
@@ -93,20 +100,22 @@ HWY_INLINE void Accumulate(const PanelRows<W, kVectors>& w, size_t cols, const X
   for (size_t i = 0; i < kVectors; ++i) sums[i] = hn::Zero(D());
   for (size_t begin = 0; begin < cols; begin += kColumnBlock) {
     const size_t end = HWY_MIN(begin + kColumnBlock, cols);
-    V block[kVectors];
+    V block[kVectors][kChains];
     HWY_UNROLL(8)
-    for (size_t i = 0; i < kVectors; ++i) block[i] = hn::Zero(D());
+    for (size_t i = 0; i < kVectors; ++i) {
+      HWY_UNROLL(4)
+      for (size_t c = 0; c < kChains; ++c) block[i][c] = hn::Zero(D());
+    }
     size_t k = begin;
-    for (; k + W::kColumns <= end; k += W::kColumns) AddColumns<W::kColumns>(w, k, x, block);
-    if constexpr (W::kColumns > 1) {
-      if (end - k == 1) AddColumns<1>(w, k, x, block);
-    }
-    if constexpr (W::kColumns > 2) {
-      if (end - k == 2) AddColumns<2>(w, k, x, block);
-      if (end - k == 3) AddColumns<3>(w, k, x, block);
-    }
+    for (; k + kChains <= end; k += kChains) AddChains<kChains>(w, k, x, block);
+    if (end - k == 1) AddChains<1>(w, k, x, block);
+    if (end - k == 2) AddChains<2>(w, k, x, block);
+    if (end - k == 3) AddChains<3>(w, k, x, block);
     HWY_UNROLL(8)
-    for (size_t i = 0; i < kVectors; ++i) sums[i] = hn::Add(sums[i], block[i]);
+    for (size_t i = 0; i < kVectors; ++i) {
+      HWY_UNROLL(4)
+      for (size_t c = 0; c < kChains; ++c) sums[i] = hn::Add(sums[i], block[i][c]);
+    }
   }
 }
 
@@ -132,15 +141,19 @@ HWY_INLINE void PanelProduct(const Matrix& m, size_t first, const X& x, V (&sums
 class BlockInputs {
  public:
   // Of rows [row, row + 16) in blocks of `block` rows; those from `rows` on take the last row's.
-  HWY_INLINE BlockInputs(size_t row, size_t rows, size_t block) {
+  HWY_INLINE BlockInputs(size_t row, size_t rows, size_t block)
+      : first_(row / block * block), uniform_(HWY_MIN(row + kUnit, rows) <= first_ + block) {
+    if (uniform_) return;
+    size_t begin = first_;
     for (size_t i = 0; i < kUnit; ++i) {
-      begin_[i] = static_cast<int32_t>(HWY_MIN(row + i, rows - 1) / block * block);
+      if (row + i == begin + block && row + i < rows) begin += block;
+      begin_[i] = static_cast<int32_t>(begin);
     }
   }
   // Whether all 16 rows are in one block.
-  HWY_INLINE bool uniform() const { return begin_[0] == begin_[kUnit - 1]; }
-  HWY_INLINE size_t begin() const { return static_cast<size_t>(begin_[0]); }
-  // Input k of the block of each row of row vector v.
+  HWY_INLINE bool uniform() const { return uniform_; }
+  HWY_INLINE size_t begin() const { return first_; }
+  // Input k of the block of each row of row vector v, unless they are in one block.
   HWY_INLINE V Gather(const Real* x, size_t v, size_t k) const {
 #ifdef XST_WIDE
     HWY_ALIGN Real lanes[kLanes];
@@ -153,7 +166,9 @@ class BlockInputs {
   }
 
  private:
-  alignas(64) int32_t begin_[kUnit];
+  size_t first_;
+  bool uniform_;
+  alignas(64) int32_t begin_[kUnit];  // unless uniform_
 };
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE

@@ -35,9 +35,9 @@ struct Columns {
   size_t stride;
 };
 
-// sums[s][i] += the sum over columns k of w(i, k) * x[s][k], one after the other.
+// sums[s][i] += the sum over k < columns of w(i, k) * x[s][k * kStep], one after the other.
 // Meanwhile kLines lines a column from `ahead` on come into L2.
-template <size_t kVectors, size_t kStreams, size_t kLines>
+template <size_t kVectors, size_t kStreams, size_t kStep, size_t kLines>
 HWY_NOINLINE void AddBlock(const Columns<kVectors>& w, size_t columns, const Real* const* x,
                            V (*sums)[kVectors], const std::byte* ahead) {
   const Real* from[kVectors];
@@ -62,7 +62,7 @@ HWY_NOINLINE void AddBlock(const Columns<kVectors>& w, size_t columns, const Rea
     if constexpr (kLines > 0) ahead += kLines * Ahead::kLine;
     HWY_UNROLL(8)
     for (size_t s = 0; s < kStreams; ++s) {
-      const V xs = Splat(input[s][k]);
+      const V xs = Splat(input[s][k * kStep]);
       HWY_UNROLL(8)
       for (size_t i = 0; i < kVectors; ++i) block[s][i] = hn::MulAdd(weights[i], xs, block[s][i]);
     }
@@ -75,7 +75,7 @@ HWY_NOINLINE void AddBlock(const Columns<kVectors>& w, size_t columns, const Rea
 }
 
 // The same for any number of streams; `ahead` or null.
-template <size_t kVectors>
+template <size_t kStep, size_t kVectors>
 HWY_INLINE void AddBlocks(const Columns<kVectors>& w, size_t columns, const Real* const* x,
                           V (*sums)[kVectors], size_t streams, Ahead* ahead = nullptr) {
   for (size_t groups = (streams + kManyStreams - 1) / kManyStreams; groups > 0; --groups) {
@@ -83,9 +83,9 @@ HWY_INLINE void AddBlocks(const Columns<kVectors>& w, size_t columns, const Real
     const std::byte* const lines = ahead ? ahead->Take(columns * kAheadLines) : nullptr;
     const auto add = [&](auto count) HWY_ATTR {
       if (lines) {
-        AddBlock<kVectors, count(), kAheadLines>(w, columns, x, sums, lines);
+        AddBlock<kVectors, count(), kStep, kAheadLines>(w, columns, x, sums, lines);
       } else {
-        AddBlock<kVectors, count(), 0>(w, columns, x, sums, nullptr);
+        AddBlock<kVectors, count(), kStep, 0>(w, columns, x, sums, nullptr);
       }
     };
     switch (n) {
@@ -114,43 +114,55 @@ HWY_INLINE void AddBlocks(const Columns<kVectors>& w, size_t columns, const Real
   }
 }
 
-// Columns [begin, begin + columns) of row vectors [first, first + kVectors): where they lie, or for
-// weights of another type than Real in `wide`, once for all streams.
+// Columns [begin, begin + columns) of row vectors [first, first + kVectors), at most kColumnBlock:
+// where they lie, or for weights of another type than Real in `wide`, once for all streams.
 template <class W, size_t kVectors>
 class WeightBlock {
  public:
   HWY_INLINE WeightBlock(const Matrix& m, size_t first) : rows_(m, first) {}
 
-  HWY_INLINE Columns<kVectors> Get(size_t begin, size_t columns) {
-    Columns<kVectors> c;
-    if constexpr (kDirect) {
-      c.stride = kUnit;
-      for (size_t i = 0; i < kVectors; ++i) c.first[i] = rows_.At(i, begin);
-    } else {
-      c.stride = kVectors * kLanes;
-      for (size_t i = 0; i < kVectors; ++i) c.first[i] = wide_ + i * kLanes;
+  HWY_INLINE void Set(size_t begin, size_t columns) {
+    begin_ = begin;
+    if constexpr (!kDirect) {
       for (size_t k = 0; k < columns; k += W::kColumns) {
         HWY_UNROLL(8)
         for (size_t i = 0; i < kVectors; ++i) {
           const auto words = rows_.Load(i, begin + k);
-          Real* to = wide_ + (k * kVectors + i) * kLanes;
-          hn::Store(rows_.template Column<0>(i, words), D(), to);
+          hn::Store(rows_.template Column<0>(i, words), D(), Wide(k) + i * kLanes);
           if constexpr (W::kColumns > 1) {
-            hn::Store(rows_.template Column<1>(i, words), D(), to + c.stride);
+            hn::Store(rows_.template Column<1>(i, words), D(), Wide(k + 1) + i * kLanes);
           }
           if constexpr (W::kColumns > 2) {
-            hn::Store(rows_.template Column<2>(i, words), D(), to + 2 * c.stride);
-            hn::Store(rows_.template Column<3>(i, words), D(), to + 3 * c.stride);
+            hn::Store(rows_.template Column<2>(i, words), D(), Wide(k + 2) + i * kLanes);
+            hn::Store(rows_.template Column<3>(i, words), D(), Wide(k + 3) + i * kLanes);
           }
         }
       }
+    }
+  }
+  // Every kChains-th of them, from column `chain` on.
+  HWY_INLINE Columns<kVectors> Chain(size_t chain) {
+    Columns<kVectors> c;
+    if constexpr (kDirect) {
+      c.stride = kChains * kUnit;
+      for (size_t i = 0; i < kVectors; ++i) c.first[i] = rows_.At(i, begin_ + chain);
+    } else {
+      c.stride = kVectors * kLanes;
+      for (size_t i = 0; i < kVectors; ++i) c.first[i] = Wide(chain) + i * kLanes;
     }
     return c;
   }
 
  private:
   static constexpr bool kDirect = std::is_same_v<typename W::Word, Real>;
+
+  // Where column begin_ + k is: one chain behind the other.
+  HWY_INLINE Real* Wide(size_t k) {
+    return wide_ + (k % kChains * (kColumnBlock / kChains) + k / kChains) * kVectors * kLanes;
+  }
+
   PanelRows<W, kVectors> rows_;
+  size_t begin_ = 0;
   // Columns that lie together but do not exist are zeros.
   HWY_ALIGN Real wide_[kDirect ? 1 : kColumnBlock * kVectors * kLanes];
 };
@@ -170,8 +182,12 @@ HWY_INLINE void PanelProducts(const Matrix& m, size_t first, size_t streams, con
     }
     for (size_t k = 0; k < m.cols; k += kColumnBlock) {
       const size_t columns = HWY_MIN(kColumnBlock, m.cols - k);
-      for (size_t s = 0; s < n; ++s) inputs[s] = x(begin + s) + k;
-      AddBlocks(weights.Get(k, columns), columns, inputs, sums, n, ahead);
+      weights.Set(k, columns);
+      for (size_t c = 0; c < HWY_MIN(kChains, columns); ++c) {
+        for (size_t s = 0; s < n; ++s) inputs[s] = x(begin + s) + k + c;
+        const size_t of_chain = (columns - c + kChains - 1) / kChains;
+        AddBlocks<kChains>(weights.Chain(c), of_chain, inputs, sums, n, ahead);
+      }
     }
     for (size_t s = 0; s < n; ++s) {
       ScaleSums<W>(m, first, sums[s]);

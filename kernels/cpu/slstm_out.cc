@@ -12,12 +12,11 @@ HWY_BEFORE_NAMESPACE();
 namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE {
 
 HWY_INLINE void RunOn(const SlstmOut& o, Real* frame, Real* state, Range r) {
-  for (size_t head = r.begin; head < r.end; ++head) {
+  const auto run = [&](size_t head, const Centering& center) HWY_ATTR {
     const size_t at = head * o.dim;
     const Real* out = frame + o.out + at;
     Real* y = state + o.y + at;
     Real* x = frame + o.x + at;
-    const Centering center = Center(out, o.dim, o.eps);
     ForLanes(0, o.dim, [&](size_t i, auto lanes) HWY_ATTR {
       const V v = lanes.Load(out + i);
       V normed = center(v);
@@ -27,7 +26,8 @@ HWY_INLINE void RunOn(const SlstmOut& o, Real* frame, Real* state, Range r) {
       lanes.Store(v, y + i);
       lanes.Store(hn::Add(lanes.Load(x + i), normed), x + i);
     });
-  }
+  };
+  ForCenteredHeads(frame + o.out, o.dim, o.eps, r, run);
 }
 
 void Run(const SlstmOut& o, Real* frame, Range r) { RunOn(o, frame, frame, r); }

@@ -1,0 +1,9 @@
+// What the machine has besides the instruction set of its table.
+#pragma once
+
+namespace xst::kernels {
+
+// AVX512-VNNI: integer products of bytes and of 16 bits, summed in one instruction.
+bool HasAvx512Vnni();
+
+}  // namespace xst::kernels
