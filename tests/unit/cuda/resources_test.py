@@ -31,6 +31,9 @@ ONCE = re.compile(r"(Pack|Repack)\w+")
 # Several streams at once of a Large model, where one reading of the weights is worth more.
 STACK_WIDE = 768
 WIDE = re.compile(r"GemvKernel<\w+, \d, (1, 8|3, [24])>")
+# One stream's, whose registers are capped so that the mLSTM cell fits beside it.
+STACK_CAPPED = 96
+CAPPED = re.compile(r"GemvKernel<\w+, 2, 1, 1>")
 
 # Dynamic shared memory: the source that declares it, its kernels, and the most that a launch asks
 # for: bytes, or what the device allows where the launcher asks the device.
@@ -140,7 +143,8 @@ def test_shared_memory_fits(kernels, number):
 @pytest.mark.parametrize("number", JETSON)
 def test_nothing_spills(kernels, number):
     def most(name):
-        return STACK_ONCE if ONCE.match(name) else STACK_WIDE if WIDE.match(name) else STACK
+        kinds = ((ONCE, STACK_ONCE), (WIDE, STACK_WIDE), (CAPPED, STACK_CAPPED))
+        return next((stack for kind, stack in kinds if kind.match(name)), STACK)
 
     bad = [(name, k.stack) for k, name in of(kernels, number) if k.stack > most(name)]
     assert not bad
