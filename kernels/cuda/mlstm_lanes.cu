@@ -105,7 +105,7 @@ bool ClusterFits(const MlstmBlock& b, const Frames<float>& frames) {
          ClusterBytes(b, ClusterLanes(frames.lanes)) <= kMostShared;
 }
 
-// cudaErrorNotSupported: this device, or the part of it that is ours, holds no such cluster.
+// cudaErrorNotSupported: this device has no clusters, or this build no code for them.
 template <class W, int kLanes>
 cudaError_t LaunchCluster(const MlstmWhole& w, size_t bytes, const Frames<float>& frames,
                           cudaStream_t stream) {
@@ -135,11 +135,6 @@ cudaError_t LaunchCluster(const MlstmWhole& w, size_t bytes, const Frames<float>
   config.stream = stream;
   config.attrs = attributes;
   config.numAttrs = 2;
-  if (cudaOccupancyMaxActiveClusters(&clusters, kernel, &config) != cudaSuccess) {
-    cudaGetLastError();
-    clusters = 0;
-  }
-  if (clusters == 0) return cudaErrorNotSupported;
   return cudaLaunchKernelEx(&config, kernel, w, frames);
 }
 
