@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/ops.h"
 
@@ -121,22 +122,61 @@ void VisitTouches(Op& op, uint32_t u, const F& f) {
   std::visit([&](auto& o) { VisitTouches(o, u, f); }, op);
 }
 
-// Bytes of weights and state that unit `u` of an op moves, with the like for what it computes: how
-// long it takes beside others.
-inline uint64_t UnitBytes(const Matrix& w, uint32_t rows) {
+// An array as an op uses it, whole: from the first element that a unit touches to behind the last.
+struct ArrayUse {
+  uint32_t op;  // whatever number the caller gave
+  Slot* slot;   // in the op
+  Slot begin, end;
+  bool reads, writes;
+};
+inline std::vector<ArrayUse> ArrayUses(uint32_t number, Op* op) {
+  std::vector<ArrayUse> uses;
+  for (uint32_t u = 0; u < Units(*op); ++u) {
+    VisitTouches(*op, u, [&](Slot& slot, uint32_t begin, uint32_t end, Touch touch) {
+      auto use = std::find_if(uses.begin(), uses.end(),
+                              [&](const ArrayUse& known) { return known.slot == &slot; });
+      if (use == uses.end()) {
+        use = uses.insert(use, {number, &slot, slot + begin, slot + end, false, false});
+      }
+      use->begin = std::min(use->begin, slot + begin);
+      use->end = std::max(use->end, slot + end);
+      use->reads |= touch != Touch::write;
+      use->writes |= touch != Touch::read;
+    });
+  }
+  return uses;
+}
+
+// Bytes of `rows` rows of a matrix.
+inline uint64_t RowBytes(const Matrix& w, uint32_t rows) {
   const uint32_t element = w.dtype == DType::f32 ? 4 : w.dtype == DType::i8 ? 1 : 2;
   return uint64_t{rows} * w.cols * element;
 }
+
+// Bytes of the matrix that every run of an op reads.
+inline uint64_t MatrixBytes(const Op& op) {
+  const auto bytes = [](const Matrix& m) {
+    return RowBytes(m, m.layout == Layout::panel ? RoundUp16(m.rows) : m.rows);
+  };
+  if (const auto* o = std::get_if<Linear>(&op)) return bytes(o->w);
+  if (const auto* o = std::get_if<BlockLinear>(&op)) return bytes(o->w);
+  if (const auto* o = std::get_if<SlstmInput>(&op)) return bytes(o->w);
+  if (const auto* o = std::get_if<SlstmCell>(&op)) return bytes(o->r);
+  return 0;
+}
+
+// Bytes of weights and state that a unit of an op moves, with the like for what it computes: how
+// long it takes beside others.
 inline uint64_t UnitCost(const Norm& o) { return uint64_t{o.size} * 24; }
 inline uint64_t UnitCost(const Linear& o) {
-  return UnitBytes(o.w, o.w.layout == Layout::panel ? kUnit : 1);
+  return RowBytes(o.w, o.w.layout == Layout::panel ? kUnit : 1);
 }
-inline uint64_t UnitCost(const BlockLinear& o) { return UnitBytes(o.w, kUnit) + kUnit * 8; }
+inline uint64_t UnitCost(const BlockLinear& o) { return RowBytes(o.w, kUnit) + kUnit * 8; }
 inline uint64_t UnitCost(const Conv& o) { return uint64_t{kUnit} * (o.kernel * 8 + 32); }
 inline uint64_t UnitCost(const MlstmCell& o) { return uint64_t{o.dk} * o.stride_c * 8 + 2048; }
 inline uint64_t UnitCost(const MlstmOut& o) { return uint64_t{o.dim} * 64 + 512; }
-inline uint64_t UnitCost(const SlstmInput& o) { return UnitBytes(o.w, 4 * kUnit); }
-inline uint64_t UnitCost(const SlstmCell& o) { return UnitBytes(o.r, 4 * kUnit) + 2048; }
+inline uint64_t UnitCost(const SlstmInput& o) { return RowBytes(o.w, 4 * kUnit); }
+inline uint64_t UnitCost(const SlstmCell& o) { return RowBytes(o.r, 4 * kUnit) + 2048; }
 inline uint64_t UnitCost(const SlstmOut& o) { return uint64_t{o.dim} * 48 + 512; }
 inline uint64_t UnitCost(const GatedAct&) { return kUnit * 48; }
 inline uint64_t UnitCost(const Pointwise&) { return kUnit * 32; }

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <new>
 
-#include "kernels/op_arrays.h"
+#include "kernels/touches.h"
 
 namespace xst {
 namespace {
 
-using kernels::Access;
+using kernels::ArrayUse;
 using kernels::Op;
 using kernels::Slot;
 
@@ -20,22 +20,25 @@ constexpr size_t kAheadBytes = size_t{512} << 10;
 // Where a single matrix is larger than that, the more the better.
 constexpr size_t kLargeTile = 64;
 
+std::vector<ArrayUse> UsesOf(Op op) { return kernels::ArrayUses(0, &op); }
+
 // The activations that are still needed, followed from the last op to the first.
 class Liveness {
  public:
   explicit Liveness(const Plan& plan)
       : first_(plan.state_size), live_(plan.frame_size - plan.state_size) {
-    Set(plan.output, plan.output_width, true);
+    Set(plan.output, plan.output + plan.output_width, true);
   }
 
   size_t count() const { return count_; }
   void Before(const Op& op) {
-    ForEachArray(op, [&](Slot at, uint32_t size, Access a) {
-      if (at >= first_ && a == Access::write) Set(at, size, false);
-    });
-    ForEachArray(op, [&](Slot at, uint32_t size, Access a) {
-      if (at >= first_ && a != Access::write) Set(at, size, true);
-    });
+    const std::vector<ArrayUse> uses = UsesOf(op);
+    for (const ArrayUse& use : uses) {
+      if (use.begin >= first_ && !use.reads) Set(use.begin, use.end, false);
+    }
+    for (const ArrayUse& use : uses) {
+      if (use.begin >= first_ && use.reads) Set(use.begin, use.end, true);
+    }
   }
   template <class F>
   void ForEachInterval(const F& f) const {
@@ -50,8 +53,8 @@ class Liveness {
   }
 
  private:
-  void Set(Slot at, uint32_t size, bool live) {
-    for (uint32_t i = at - first_; i < at - first_ + size; ++i) {
+  void Set(Slot begin, Slot end, bool live) {
+    for (Slot i = begin - first_; i < end - first_; ++i) {
       count_ += size_t{live} - size_t{live_[i]};
       live_[i] = live;
     }
@@ -62,12 +65,6 @@ class Liveness {
   size_t count_ = 0;
 };
 
-// An odd number of 64-byte lines, so that streams do not meet in the sets of a cache.
-size_t OddLines(size_t elements, size_t element_bytes) {
-  const size_t line = 64 / element_bytes;
-  return ((elements + line - 1) / line | 1) * line;
-}
-
 }  // namespace
 
 LaneBatch::LaneBatch(const ModelCore& model, size_t streams) : model_(model) {
@@ -75,7 +72,8 @@ LaneBatch::LaneBatch(const ModelCore& model, size_t streams) : model_(model) {
   const Plan& plan = model.plan;
   size_t tile = 0;
   for (const Segment& s : segments_) tile = std::max(tile, s.tile);
-  stride_ = OddLines(plan.frame_size - plan.state_size, model.element_bytes());
+  stride_ =
+      OddLines((plan.frame_size - plan.state_size) * model.element_bytes()) / model.element_bytes();
   Fault fault;
   if (Memory::Allocate(tile * stride_ * model.element_bytes(), &activations_, &fault) !=
       Status::ok) {
@@ -138,10 +136,10 @@ void LaneBatch::AddWanted(Segment* s) const {
   Interval state{end, 0};
   for (size_t i = s->begin; i < s->end; ++i) {
     const Op& op = model_.plan.ops[i];
-    ForEachArray(op, [&](Slot at, uint32_t size, Access) {
-      if (at >= end) return;
-      state = {std::min(state.begin, at), std::max(state.end, at + size)};
-    });
+    for (const ArrayUse& use : UsesOf(op)) {
+      if (use.begin >= end) continue;
+      state = {std::min(state.begin, use.begin), std::max(state.end, use.end)};
+    }
     if (!std::holds_alternative<kernels::MlstmCell>(op)) continue;
     s->wanted.push_back({i, state});
     state = {end, 0};

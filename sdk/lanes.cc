@@ -138,8 +138,7 @@ Lanes::Lanes(std::shared_ptr<const Model> model, uint32_t capacity) {
       throw Error(fault);
     }
     if (!core.device_model && !core.on_reference()) streams_->batch.emplace(core, capacity);
-    // An odd number of 64-byte lines, so that lanes do not meet in the sets of a cache.
-    const size_t bytes = ((core.info.session_bytes + 63) / 64 | 1) * 64;
+    const size_t bytes = OddLines(core.info.session_bytes);
     if (Memory::Allocate(bytes * capacity, &streams_->frames, &fault) != Status::ok) {
       throw Error(fault);
     }

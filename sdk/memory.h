@@ -10,6 +10,10 @@
 
 namespace xst {
 
+// Bytes rounded up to an odd number of 64-byte lines: arrays that far apart do not meet in the sets
+// of a cache.
+constexpr size_t OddLines(size_t bytes) { return ((bytes + 63) / 64 | 1) * 64; }
+
 class Memory {
  public:
   Memory() = default;

@@ -17,8 +17,7 @@ bool HasState(const Op& op) {
 
 StepSequence::StepSequence(const ModelCore& model, size_t steps) : model_(model), stateful_(0) {
   const Plan& plan = model.plan;
-  // An odd number of 64-byte lines, so that steps do not meet in the sets of a cache.
-  stride_ = (UnitsOf(plan.frame_size - plan.state_size) | 1) * size_t{kUnit};
+  stride_ = OddLines((plan.frame_size - plan.state_size) * sizeof(float)) / sizeof(float);
   size_t scratch = 0;
   for (size_t i = 0; i < plan.ops.size(); ++i) {
     if (HasState(plan.ops[i])) stateful_ = i + 1;

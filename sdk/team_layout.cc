@@ -22,24 +22,6 @@ constexpr Slot RoundUp(Slot n, Slot to) { return (n + to - 1) / to * to; }
 
 }  // namespace
 
-std::vector<ArrayUse> ArrayUses(uint32_t index, Op* op) {
-  std::vector<ArrayUse> uses;
-  for (uint32_t u = 0; u < Units(*op); ++u) {
-    VisitTouches(*op, u, [&](Slot& slot, uint32_t begin, uint32_t end, Touch touch) {
-      auto use = std::find_if(uses.begin(), uses.end(),
-                              [&](const ArrayUse& known) { return known.slot == &slot; });
-      if (use == uses.end()) {
-        use = uses.insert(use, {index, &slot, slot + begin, slot + end, false, false});
-      }
-      use->begin = std::min(use->begin, slot + begin);
-      use->end = std::max(use->end, slot + end);
-      use->reads |= touch != Touch::write;
-      use->writes |= touch != Touch::read;
-    });
-  }
-  return uses;
-}
-
 void Whereabouts::Seek(Slot slot) {
   const auto next = std::upper_bound(moved_.begin(), moved_.end(), slot,
                                      [](Slot s, const Moved& m) { return s < m.end; });

@@ -13,15 +13,7 @@
 
 namespace xst {
 
-// An array as an op uses it, whole.
-struct ArrayUse {
-  uint32_t op;
-  kernels::Slot* slot;  // in the op
-  kernels::Slot begin, end;
-  bool reads, writes;
-};
-// Of op number `index`.
-std::vector<ArrayUse> ArrayUses(uint32_t index, kernels::Op* op);
+using kernels::ArrayUse;
 
 // Elements [begin, end) of a Plan's state that are at `to` instead.
 struct Moved {

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
-#include "kernels/op_arrays.h"
+#include "kernels/touches.h"
 #ifdef XST_CUDA_TESTS
 #include "tests/unit/cuda/cuda_table.h"
 #endif
@@ -111,17 +111,17 @@ class OpTest : public testing::TestWithParam<Table> {
                            [](const auto& i) { return i.param.name(); })
 
 // Whether element i of the frame is state of the op.
-inline std::vector<bool> StateOf(const Op& op, size_t size) {
+inline std::vector<bool> StateOf(Op op, size_t size) {
   std::vector<Slot> slots;
   if (const auto* o = std::get_if<Conv>(&op)) slots = {o->history};
   if (const auto* o = std::get_if<MlstmCell>(&op)) slots = {o->c, o->n, o->m};
   if (const auto* o = std::get_if<SlstmCell>(&op)) slots = {o->y, o->c, o->n, o->m};
   if (const auto* o = std::get_if<SlstmOut>(&op)) slots = {o->y};
   std::vector<bool> state(size, false);
-  ForEachArray(op, [&](Slot at, uint32_t n, Access) {
-    if (std::find(slots.begin(), slots.end(), at) == slots.end()) return;
-    std::fill_n(state.begin() + at, n, true);
-  });
+  for (const ArrayUse& use : ArrayUses(0, &op)) {
+    if (std::find(slots.begin(), slots.end(), *use.slot) == slots.end()) continue;
+    std::fill(state.begin() + use.begin, state.begin() + use.end, true);
+  }
   return state;
 }
 
