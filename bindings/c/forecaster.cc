@@ -2,9 +2,11 @@
 
 #include "bindings/c/last_error.h"
 #include "bindings/c/model.h"
+#include "bindings/c/snapshot.h"
 #include "sdk/forecast.h"
 
 using xst::Status;
+using xst::c::Done;
 using xst::c::FailNull;
 using xst::c::FailQuietly;
 
@@ -18,10 +20,6 @@ xst_status CheckOut(const xst_forecaster* f, uint32_t horizon, size_t out_count)
   const uint64_t want = uint64_t{horizon} * f->forecaster.quantiles();
   return out_count == want ? xst_status{XST_OK}
                            : FailQuietly(Status::shape_mismatch, "out_count", want, out_count);
-}
-
-xst_status Done(Status status) {
-  return status == Status::ok ? xst_status{XST_OK} : FailQuietly(status, "forecast");
 }
 
 }  // namespace
@@ -59,7 +57,8 @@ xst_status xst_forecaster_forecast(xst_forecaster* forecaster, const float* seri
   if (horizon == 0) return FailQuietly(Status::invalid_argument, "horizon", "at least ", 1, 0);
   if (rollout == 0) return FailQuietly(Status::invalid_argument, "rollout", "at least ", 1, 0);
   if (const xst_status s = CheckOut(forecaster, horizon, out_count); s != XST_OK) return s;
-  return Done(forecaster->forecaster.forecast({series, count}, horizon, rollout, {out, out_count}));
+  return Done(forecaster->forecaster.forecast({series, count}, horizon, rollout, {out, out_count}),
+              "forecast");
 }
 
 xst_status xst_forecaster_push(xst_forecaster* forecaster, float sample) {
@@ -76,7 +75,7 @@ xst_status xst_forecaster_forecast_live(xst_forecaster* forecaster, float* out, 
   }
   const uint32_t horizon = forecaster->forecaster.config().forecast.horizon;
   if (const xst_status s = CheckOut(forecaster, horizon, out_count); s != XST_OK) return s;
-  return Done(forecaster->forecaster.forecast({out, out_count}));
+  return Done(forecaster->forecaster.forecast({out, out_count}), "forecast");
 }
 
 xst_status xst_forecaster_reset(xst_forecaster* forecaster) {
@@ -93,10 +92,8 @@ xst_status xst_forecaster_save(const xst_forecaster* forecaster, void* snapshot,
   if (!forecaster || !snapshot) {
     return FailNull("xst_forecaster_save: expected objects and buffers, got null");
   }
-  if (const uint64_t want = forecaster->forecaster.snapshot_bytes(); bytes != want) {
-    return FailQuietly(Status::shape_mismatch, "bytes for a snapshot", want, bytes);
-  }
-  return Done(forecaster->forecaster.save({static_cast<std::byte*>(snapshot), bytes}));
+  return xst::c::Save(forecaster->forecaster.snapshot_bytes(), snapshot, bytes, "forecast",
+                      [&](auto to) { return forecaster->forecaster.save(to); });
 }
 
 xst_status xst_forecaster_load(xst_forecaster* forecaster, const void* snapshot, size_t bytes,
@@ -104,12 +101,7 @@ xst_status xst_forecaster_load(xst_forecaster* forecaster, const void* snapshot,
   if (!forecaster || !snapshot) {
     return FailNull("xst_forecaster_load: expected objects and buffers, got null");
   }
-  if (flags > XST_LOAD_OTHER_WEIGHTS) {
-    return FailQuietly(Status::invalid_argument, "flags", XST_LOAD_OTHER_WEIGHTS, flags);
-  }
-  xst::Fault fault;
-  const Status status =
-      forecaster->forecaster.load({static_cast<const std::byte*>(snapshot), bytes},
-                                  {.allow_other_weights = flags == XST_LOAD_OTHER_WEIGHTS}, &fault);
-  return status == Status::ok ? xst_status{XST_OK} : xst::c::Fail(fault);
+  return xst::c::Load(snapshot, bytes, flags, [&](auto from, const auto& options, auto* fault) {
+    return forecaster->forecaster.load(from, options, fault);
+  });
 }

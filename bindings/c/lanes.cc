@@ -4,9 +4,11 @@
 
 #include "bindings/c/last_error.h"
 #include "bindings/c/model.h"
+#include "bindings/c/snapshot.h"
 #include "sdk/lanes.h"
 
 using xst::Status;
+using xst::c::Done;
 using xst::c::FailNull;
 using xst::c::FailQuietly;
 
@@ -19,11 +21,6 @@ namespace {
 xst_status FailLane(uint32_t lane) {
   return FailQuietly(Status::invalid_argument, "lane: expected one that is attached", nullptr, 0,
                      lane);
-}
-
-xst_status Done(Status status, const char* what) {
-  if (status == Status::ok || status == Status::held) return xst::c::ToC(status);
-  return FailQuietly(status, what);
 }
 
 // What a call with rows checks before the lanes do; sets the steps of each lane, which are 1 where
@@ -159,24 +156,17 @@ xst_status xst_lanes_reset(xst_lanes* lanes, uint32_t lane) {
 xst_status xst_lanes_save(const xst_lanes* lanes, uint32_t lane, void* snapshot, size_t bytes) {
   if (!lanes || !snapshot)
     return FailNull("xst_lanes_save: expected objects and buffers, got null");
-  if (const uint64_t want = lanes->lanes.model()->info().snapshot_bytes; bytes != want) {
-    return FailQuietly(Status::shape_mismatch, "bytes for a snapshot", want, bytes);
-  }
-  if (!lanes->lanes.attached(lane)) return FailLane(lane);
-  return Done(lanes->lanes.save(lane, {static_cast<std::byte*>(snapshot), bytes}), "lane");
+  const uint64_t expected = lanes->lanes.model()->info().snapshot_bytes;
+  if (bytes == expected && !lanes->lanes.attached(lane)) return FailLane(lane);
+  return xst::c::Save(expected, snapshot, bytes, "lane",
+                      [&](auto to) { return lanes->lanes.save(lane, to); });
 }
 
 xst_status xst_lanes_load(xst_lanes* lanes, uint32_t lane, const void* snapshot, size_t bytes,
                           uint32_t flags) {
   if (!lanes || !snapshot)
     return FailNull("xst_lanes_load: expected objects and buffers, got null");
-  if (flags > XST_LOAD_OTHER_WEIGHTS) {
-    return FailQuietly(Status::invalid_argument, "flags", XST_LOAD_OTHER_WEIGHTS, flags);
-  }
-  xst::Fault fault;
-  const Status status =
-      lanes->lanes.load(lane, {static_cast<const std::byte*>(snapshot), bytes},
-                        {.allow_other_weights = flags == XST_LOAD_OTHER_WEIGHTS}, &fault);
-  if (status == Status::ok) return XST_OK;
-  return fault.message[0] ? xst::c::Fail(fault) : FailQuietly(status, "lane");
+  return xst::c::Load(snapshot, bytes, flags, [&](auto from, const auto& options, auto* fault) {
+    return lanes->lanes.load(lane, from, options, fault);
+  });
 }

@@ -24,6 +24,11 @@ xst_status FailQuietly(Status status, const char* what, uint64_t expected, uint6
 xst_status FailQuietly(Status status, const char* what, const char* relation, uint64_t expected,
                        int64_t got) noexcept;
 
+// What a call of the sdk that has no words of its own came to.
+inline xst_status Done(Status status, const char* what) noexcept {
+  return status == Status::ok || status == Status::held ? ToC(status) : FailQuietly(status, what);
+}
+
 // An object or a buffer that a call needs is null.
 inline xst_status FailNull(const char* call) noexcept {
   return FailQuietly(Status::invalid_argument, call);

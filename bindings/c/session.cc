@@ -5,6 +5,7 @@
 
 #include "bindings/c/last_error.h"
 #include "bindings/c/model.h"
+#include "bindings/c/snapshot.h"
 #include "sdk/memory.h"
 #include "sdk/session_core.h"
 
@@ -12,6 +13,7 @@ using xst::Fault;
 using xst::Memory;
 using xst::ModelCore;
 using xst::Status;
+using xst::c::Done;
 using xst::c::Fail;
 using xst::c::FailNull;
 using xst::c::FailQuietly;
@@ -85,16 +87,6 @@ xst_status CheckApart(const void* in, size_t in_bytes, const float* out, size_t 
   return xst::c::Overlap(in, in_bytes, out, out_count * sizeof(float))
              ? FailQuietly(Status::invalid_argument, "in and out: expected apart, got overlapping")
              : xst_status{XST_OK};
-}
-
-// The core's own words for what is left.
-xst_status Done(Status status, const char* what) {
-  if (status == Status::ok || status == Status::held) return ToC(status);
-  return FailQuietly(status, what);
-}
-
-std::span<const std::byte> Bytes(const void* data, size_t count) {
-  return {static_cast<const std::byte*>(data), count};
 }
 
 }  // namespace
@@ -201,23 +193,17 @@ xst_status xst_session_reset(xst_session* session) {
 xst_status xst_session_save(const xst_session* session, void* snapshot, size_t bytes) {
   if (!session || !snapshot)
     return FailNull("xst_session_save: expected objects and buffers, got null");
-  if (const uint64_t want = session->core.model().info.snapshot_bytes; bytes != want) {
-    return FailQuietly(Status::shape_mismatch, "bytes for a snapshot", want, bytes);
-  }
-  return Done(session->core.Save({static_cast<std::byte*>(snapshot), bytes}), "save");
+  return xst::c::Save(session->core.model().info.snapshot_bytes, snapshot, bytes, "save",
+                      [&](auto to) { return session->core.Save(to); });
 }
 
 xst_status xst_session_load(xst_session* session, const void* snapshot, size_t bytes,
                             uint32_t flags) {
   if (!session || !snapshot)
     return FailNull("xst_session_load: expected objects and buffers, got null");
-  if (flags > XST_LOAD_OTHER_WEIGHTS) {
-    return FailQuietly(Status::invalid_argument, "flags", XST_LOAD_OTHER_WEIGHTS, flags);
-  }
-  Fault fault;
-  const Status status = session->core.Load(
-      Bytes(snapshot, bytes), {.allow_other_weights = flags == XST_LOAD_OTHER_WEIGHTS}, &fault);
-  return status == Status::ok ? xst_status{XST_OK} : Fail(fault);
+  return xst::c::Load(snapshot, bytes, flags, [&](auto from, const auto& options, Fault* fault) {
+    return session->core.Load(from, options, fault);
+  });
 }
 
 xst_status xst_session_clone(const xst_session* session, xst_session** clone) {
