@@ -1,13 +1,17 @@
-// Counts a program's allocations and locks, and forbids it system calls. Included by one source of
-// a program: it defines malloc.
+// Counts a program's allocations, locks and page faults, and forbids it system calls. Included by
+// one source of a program: it defines malloc.
 #pragma once
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstddef>
@@ -68,6 +72,35 @@ inline bool ForbidSystemCalls() {
   const sock_fprog filter{4, program};
   return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
          prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+// What f() in a child process came to, as waitpid says; f leaves by a bare exit_group or _exit.
+template <class F>
+int InChild(const F& f) {
+  const pid_t child = fork();
+  if (child == 0) {
+    f();
+    _exit(1);
+  }
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return status;
+}
+inline constexpr int kNoSeccomp = 77;  // the exit status where ForbidSystemCalls() cannot
+inline bool Exited(int status, int code) {
+  return WIFEXITED(status) && WEXITSTATUS(status) == code;
+}
+
+// Page faults of this thread in f().
+template <class F>
+int64_t PageFaults(const F& f) {
+  rusage before, after;
+  getrusage(RUSAGE_THREAD, &before);  // its own
+  getrusage(RUSAGE_THREAD, &before);
+  f();
+  getrusage(RUSAGE_THREAD, &after);
+  return after.ru_minflt - before.ru_minflt + after.ru_majflt - before.ru_majflt;
 }
 
 }  // namespace xst::test

@@ -1,11 +1,7 @@
 // What xst.h promises to a real-time thread: no allocation, lock, system call or page fault, also
 // where a call fails, on a thread that has called nothing before.
 #include <gtest/gtest.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cmath>
 #include <cstdlib>
 #include <thread>
@@ -77,26 +73,17 @@ TEST_P(CRealTime, AllocatesAndLocksNothing) {
 
 TEST_P(CRealTime, MakesNoSystemCallAndNoPageFault) {
   Stream stream(GetParam());
-  const pid_t child = fork();
-  if (child == 0) {
+  const int status = xst::test::InChild([&] {
     stream.Run(1);  // the child's own copies of written pages
-    if (!xst::test::ForbidSystemCalls()) _exit(77);
+    if (!xst::test::ForbidSystemCalls()) _exit(xst::test::kNoSeccomp);
     stream.Run(1000);
     syscall(SYS_exit_group, 0);
-  }
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) GTEST_SKIP() << "no seccomp here";
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
+  });
+  if (xst::test::Exited(status, xst::test::kNoSeccomp)) GTEST_SKIP() << "no seccomp here";
+  EXPECT_TRUE(xst::test::Exited(status, 0)) << "status " << status;
 #ifndef XST_SANITIZED
   stream.Run(1);
-  rusage before, after;
-  getrusage(RUSAGE_THREAD, &before);
-  getrusage(RUSAGE_THREAD, &before);
-  stream.Run(1000);
-  getrusage(RUSAGE_THREAD, &after);
-  EXPECT_EQ(after.ru_minflt, before.ru_minflt);
+  EXPECT_EQ(xst::test::PageFaults([&] { stream.Run(1000); }), 0);
 #endif
 }
 

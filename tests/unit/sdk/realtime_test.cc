@@ -1,11 +1,5 @@
 // Session::step allocates nothing, takes no lock, makes no system call and causes no page fault.
-#include <errno.h>
 #include <gtest/gtest.h>
-#include <pthread.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -64,22 +58,17 @@ TEST_P(RealTime, MakesNoSystemCall) {
   const auto model = test::OpenCase(GetParam());
   Session session(model);
   const auto run = [&](bool misbehave) {
-    const pid_t child = fork();
-    if (child == 0) {
-      if (!test::ForbidSystemCalls()) _exit(77);
+    return test::InChild([&] {
+      if (!test::ForbidSystemCalls()) _exit(test::kNoSeccomp);
       StepMany(session, 1000);
       session.reset();
       if (misbehave) syscall(SYS_getppid);
       syscall(SYS_exit_group, 0);
-    }
-    int status = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-    return status;
+    });
   };
   const int status = run(false);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) GTEST_SKIP() << "no seccomp here";
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
+  if (test::Exited(status, test::kNoSeccomp)) GTEST_SKIP() << "no seccomp here";
+  EXPECT_TRUE(test::Exited(status, 0)) << "status " << status;
   EXPECT_TRUE(WIFSIGNALED(run(true)));  // the trap itself works
 }
 
@@ -89,13 +78,7 @@ TEST_P(RealTime, CausesNoPageFault) {
 #else
   Session session(test::OpenCase(GetParam()));
   StepMany(session, 1);  // this function's own stack and buffers
-  rusage before, after;
-  getrusage(RUSAGE_THREAD, &before);
-  getrusage(RUSAGE_THREAD, &before);
-  StepMany(session, 1000);
-  getrusage(RUSAGE_THREAD, &after);
-  EXPECT_EQ(after.ru_minflt, before.ru_minflt);
-  EXPECT_EQ(after.ru_majflt, before.ru_majflt);
+  EXPECT_EQ(test::PageFaults([&] { StepMany(session, 1000); }), 0);
 #endif
 }
 

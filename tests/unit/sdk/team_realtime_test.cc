@@ -4,9 +4,7 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <sched.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -88,13 +86,7 @@ TEST(TeamRealTime, CausesNoPageFault) {
 #else
   Session session(test::OpenCase(kReadme, "", "cpu:2"));
   StepMany(session, 1);
-  rusage before, after;
-  getrusage(RUSAGE_THREAD, &before);
-  getrusage(RUSAGE_THREAD, &before);
-  StepMany(session, 1000);
-  getrusage(RUSAGE_THREAD, &after);
-  EXPECT_EQ(after.ru_minflt, before.ru_minflt);
-  EXPECT_EQ(after.ru_majflt, before.ru_majflt);
+  EXPECT_EQ(test::PageFaults([&] { StepMany(session, 1000); }), 0);
 #endif
 }
 
@@ -104,13 +96,12 @@ TEST(TeamRealTime, MakesNoSystemCallWhileAllSpin) {
   GTEST_SKIP() << "the sanitizer makes its own";
 #else
   const std::string path = test::PackedCase(kReadme);
-  const pid_t child = fork();
-  if (child == 0) {
+  const int status = test::InChild([&] {
     Options options;
     options.device.threads = 2;
     Session session(Model::open(path, options));
     StepMany(session, 10);
-    if (!ForbidOtherSystemCalls()) _exit(77);
+    if (!ForbidOtherSystemCalls()) _exit(test::kNoSeccomp);
     int quiet = 0;
     for (int i = 0; i < 2000; ++i) {
       const uint64_t before = yields;
@@ -118,12 +109,9 @@ TEST(TeamRealTime, MakesNoSystemCallWhileAllSpin) {
       quiet += yields == before;
     }
     syscall(SYS_exit_group, quiet > 0 ? 0 : 1);
-  }
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) GTEST_SKIP() << "no seccomp here";
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
+  });
+  if (test::Exited(status, test::kNoSeccomp)) GTEST_SKIP() << "no seccomp here";
+  EXPECT_TRUE(test::Exited(status, 0)) << "status " << status;
 #endif
 }
 
