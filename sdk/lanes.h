@@ -19,10 +19,9 @@ namespace xst {
 //
 // On the CPU a lane's results are those of a Session bit for bit, whatever the capacity and the
 // mask; weights are read once for several lanes, and after creation step() allocates nothing. On a
-// GPU they do not depend on
-// what other lanes hold, but on how many there are: on the capacity, and on the last active lane
-// (rounded up to a power of two), which decide the kernels. Against a Session they agree within the
-// model's tolerance.
+// GPU they do not depend on what other lanes hold, but on how many there are: on the capacity, and
+// on the last active lane (rounded up to a power of two), which decide the kernels. Against a
+// Session they agree within the model's tolerance.
 class Lanes {
  public:
   // Throws Error{out_of_memory, device_failed, invalid_argument} (a capacity of 0).

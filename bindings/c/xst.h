@@ -226,7 +226,8 @@ XST_API void xst_lanes_destroy(xst_lanes* lanes);
 XST_API xst_status xst_lanes_attach(xst_lanes* lanes, uint32_t* lane);
 XST_API xst_status xst_lanes_detach(xst_lanes* lanes, uint32_t lane);
 /* One step of the attached lanes whose mask byte is not 0: mask [capacity], in
- * [capacity][input_width], out [capacity][output_width]; rows of other lanes are not touched. */
+ * [capacity][input_width], out [capacity][output_width], which must not overlap; rows of other
+ * lanes are not touched. */
 XST_API xst_status xst_lanes_step(xst_lanes* lanes, const uint8_t* mask, size_t mask_count,
                                   const float* in, size_t in_count, float* out, size_t out_count);
 XST_API xst_status xst_lanes_step_tokens(xst_lanes* lanes, const uint8_t* mask, size_t mask_count,
