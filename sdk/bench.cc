@@ -34,7 +34,7 @@ double LimitMicros(const Model& model, uint32_t streams, int passes) {
     probe.Measure(0);
   } else if (!core.team->Run([](Team&, uint32_t member,
                                 void* arg) { static_cast<Probe*>(arg)->Measure(member); },
-                             &probe)) {
+                             &probe, true)) {
     return std::numeric_limits<double>::quiet_NaN();  // it steps a stream
   }
   const auto [least, most] = std::minmax_element(probe.micros.begin(), probe.micros.end());

@@ -156,12 +156,12 @@ void Team::Begin(Job job, void* arg) noexcept {
   }
 }
 
-bool Team::Run(Job job, void* arg) noexcept {
+bool Team::Run(Job job, void* arg, bool always) noexcept {
   if (forks.load(std::memory_order_relaxed) != forks_) return false;
   if (busy_.load(std::memory_order_relaxed) || busy_.exchange(true, std::memory_order_acquire)) {
     return false;
   }
-  if (left_out_ > 0) {
+  if (left_out_ > 0 && !always) {
     --left_out_;
     busy_.store(false, std::memory_order_release);
     return false;
