@@ -1,16 +1,14 @@
 // Models, streams, sources and the publisher of one configuration, from start to clean stop.
 #pragma once
 
-#include <atomic>
 #include <csignal>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "apps/xstd/config.h"
+#include "apps/xstd/feed.h"
 #include "apps/xstd/state_dir.h"
-#include "sdk/model.h"
 #include "sdk/stream/loop.h"
 #include "sdk/zmq/pub_sink.h"
 
@@ -38,16 +36,9 @@ class Daemon {
   int Run(const sigset_t& signals);
 
  private:
-  struct Feed;  // a stream and its source
-
   void MakeLoops(const std::vector<xst::stream::Stream*>& streams);
-  void Restore(Feed* feed);
-  void StartSources();
   bool WaitForSubscriber(const sigset_t& signals);
   void Tick();
-  void Report(Feed* feed);
-  void Keep(Feed* feed);
-  bool Write(Feed* feed, xst::stream::Checkpoint* checkpoint);
   void Drain();
   void WriteSummary() const;
   bool AllEnded() const;

@@ -32,13 +32,14 @@ class StateDir {
   // xst::Error (full disk, read-only disk); the newest valid slot is never touched.
   void Write(const std::string& stream, xst::formats::Checkpoint* checkpoint);
 
+  // Slot 0 or 1: the file NAME.a or NAME.b.
+  std::string SlotPath(const std::string& stream, int slot) const;
+
  private:
   struct Slots {
     uint64_t generation = 0;  // of the newest valid
     int next = 0;             // slot to write
   };
-  std::string SlotPath(const std::string& stream, int slot) const;
-
   std::string path_;
   int folder_ = -1;  // descriptor, holds the lock
   std::map<std::string, Slots> slots_;

@@ -41,8 +41,8 @@ void Loop::Run() noexcept {
   }
 }
 
-Publisher::Publisher(std::vector<Stream*> streams, Sink* sink)
-    : streams_(std::move(streams)), sink_(sink) {
+Publisher::Publisher(std::vector<Stream*> streams, std::vector<Sink*> sinks)
+    : streams_(std::move(streams)), sinks_(std::move(sinks)) {
   for (const Stream* s : streams_) {
     y_.resize(std::max<size_t>(y_.size(), s->info().output_width));
     x_.resize(std::max<size_t>(x_.size(), s->info().input_width));
@@ -72,7 +72,7 @@ bool Publisher::Drain(Stream* stream) {
   OutputHead head;
   int n = 0;
   while (n < kBatch && stream->Take(&head, y, x)) {
-    sink_->Write(*stream, head, y, x);
+    for (Sink* sink : sinks_) sink->Write(*stream, head, y, x);
     stream->MarkPublished();
     ++n;
   }
@@ -92,7 +92,7 @@ void Publisher::Run() {
     } else if (last) {
       return;
     } else {
-      sink_->Idle();
+      for (Sink* sink : sinks_) sink->Idle();
       std::this_thread::sleep_for(pause);
       pause = std::min(2 * pause, kLongest);
     }

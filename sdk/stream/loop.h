@@ -1,4 +1,4 @@
-// The two threads every process of streams has: one that steps, one that hands outputs to a sink.
+// The two threads every process of streams has: one that steps, one that hands outputs to sinks.
 #pragma once
 
 #include <atomic>
@@ -32,8 +32,8 @@ class Loop {
 // The output thread: polls the rings out, for the step must not wake it.
 class Publisher {
  public:
-  // Streams and sink must outlive the publisher.
-  Publisher(std::vector<Stream*> streams, Sink* sink);
+  // Streams and sinks must outlive the publisher. Every sink gets every output, in this order.
+  Publisher(std::vector<Stream*> streams, std::vector<Sink*> sinks);
   ~Publisher();  // stops
   void Start();
   void Stop();  // after handing over what is in the rings
@@ -43,7 +43,7 @@ class Publisher {
   bool Drain(Stream* stream);
 
   std::vector<Stream*> streams_;
-  Sink* sink_;
+  std::vector<Sink*> sinks_;
   std::vector<float> y_, x_;
   std::atomic<bool> stop_{false};
   std::thread thread_;

@@ -98,7 +98,7 @@ TEST(Loop, StreamsShareTheStepAndLoseNothing) {
   }
   KeepingSink sink;
   Loop loop(all);
-  Publisher publisher(all, &sink);
+  Publisher publisher(all, {&sink});
   loop.Start();
   publisher.Start();
   std::vector<std::jthread> sources;
@@ -117,7 +117,7 @@ TEST(Loop, ASlowSinkHoldsTheSourceAndLosesNothing) {
   const auto stream = Make("a", 8);
   KeepingSink sink(std::chrono::microseconds(20));
   Loop loop({stream.get()});
-  Publisher publisher({stream.get()}, &sink);
+  Publisher publisher({stream.get()}, {&sink});
   loop.Start();
   std::jthread source([&](std::stop_token stop) { CountingSource(kCount).Run(*stream, stop); });
   while (stream->counts().outputs < 1024) std::this_thread::yield();  // the ring out is full
@@ -134,7 +134,7 @@ TEST(Loop, ReadersOfCountsAndCheckpointsDisturbNothing) {
   const auto stream = Make("a", 64);
   KeepingSink sink;
   Loop loop({stream.get()});
-  Publisher publisher({stream.get()}, &sink);
+  Publisher publisher({stream.get()}, {&sink});
   loop.Start();
   publisher.Start();
   std::vector<Checkpoint> kept;
@@ -169,7 +169,7 @@ TEST(Loop, ReadersOfCountsAndCheckpointsDisturbNothing) {
     again->Restore(c);
     KeepingSink rest;
     Loop second({again.get()});
-    Publisher out({again.get()}, &rest);
+    Publisher out({again.get()}, {&rest});
     second.Start();
     out.Start();
     CountingSource(std::min<uint64_t>(kCount, c.position + 50)).Run(*again, {});
@@ -186,7 +186,7 @@ TEST(Loop, ReadersOfCountsAndCheckpointsDisturbNothing) {
 TEST(Loop, StopsIdleAndStartsAgain) {
   const auto stream = Make("a", 8);
   KeepingSink sink;
-  Publisher publisher({stream.get()}, &sink);
+  Publisher publisher({stream.get()}, {&sink});
   publisher.Start();
   Loop loop({stream.get()});
   for (int round = 0; round < 20; ++round) {

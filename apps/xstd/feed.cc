@@ -1,0 +1,190 @@
+#include "apps/xstd/feed.h"
+
+#include <spdlog/spdlog.h>
+
+#include <exception>
+#include <functional>
+#include <random>
+#include <stop_token>
+#include <utility>
+
+#include "apps/xstd/make_source.h"
+
+namespace xstd {
+
+using std::chrono::steady_clock;
+using xst::Error;
+using xst::stream::Checkpoint;
+using xst::stream::Stream;
+
+namespace {
+
+constexpr std::chrono::milliseconds kPoll(1);
+constexpr std::chrono::seconds kReportEvery(5), kDrain(10);
+
+uint64_t RandomEpoch() {
+  std::random_device device;
+  return (uint64_t{device()} << 21) ^ (device() & ((1u << 21) - 1));
+}
+
+bool WaitUntil(steady_clock::time_point end, const std::function<bool()>& done) {
+  while (!done()) {
+    if (steady_clock::now() >= end) return false;
+    std::this_thread::sleep_for(kPoll);
+  }
+  return true;
+}
+
+}  // namespace
+
+std::unique_ptr<Stream> MakeStream(const StreamConfig& config,
+                                   std::shared_ptr<const xst::Model> model) {
+  xst::stream::StreamOptions options;
+  options.name = config.name;
+  options.queue = config.queue;
+  options.on_full = config.on_full;
+  options.deadline = config.source.type != SourceConfig::Type::replay || config.source.speed > 0;
+  return std::make_unique<Stream>(std::move(model), std::move(options), RandomEpoch());
+}
+
+Feed::Feed(const StreamConfig& config, std::shared_ptr<const xst::Model> model, StateDir* state)
+    : config_(config), state_(state), stream_(MakeStream(config, std::move(model))) {
+  if (state_) Restore();
+}
+
+void Feed::Restore() {
+  StateDir::Found found = state_->Read(name());
+  if (!found.warning.empty()) spdlog::warn("{}: {}", name(), found.warning);
+  if (!found.checkpoint) return;
+  try {
+    stream_->Restore(*found.checkpoint);
+  } catch (const Error& e) {
+    throw Error(e.code(), found.file + ": " + e.what() +
+                              "; give the stream its former model, or remove " +
+                              state_->SlotPath(name(), 0) + " and .b to start it afresh");
+  }
+  spdlog::info("{}: goes on from {} at seq {}", name(), found.file, found.checkpoint->seq);
+}
+
+void Feed::OpenSource(zmq::context_t* context) {
+  source_ = MakeSource(config_.source, *stream_, context);
+}
+
+void Feed::Start() {
+  thread_ = std::jthread([this](std::stop_token stop) {
+    try {
+      source_->Run(*stream_, std::move(stop));
+    } catch (const std::exception& e) {
+      spdlog::error("{}: {}", name(), e.what());
+      failed_ = true;
+    }
+    ended_ = true;
+  });
+}
+
+void Feed::Join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Feed::ReportAtTimes() {
+  if (steady_clock::now() - last_report_ >= kReportEvery) Report();
+}
+
+// One line per kind of loss and report period, however many losses there were.
+void Feed::Report() {
+  const auto c = stream_->counts();
+  auto& r = reported_;
+  const bool any = c.rejected > r.rejected || c.dropped > r.dropped ||
+                   c.duplicates > r.duplicates || c.missing > r.missing ||
+                   c.time_back > r.time_back || c.errors > r.errors ||
+                   snapshot_errors_ > reported_errors_;
+  if (c.rejected > r.rejected) {
+    spdlog::warn("{}: {} malformed messages, the last: {}", name(), c.rejected,
+                 stream_->last_reject());
+  }
+  if (c.dropped > r.dropped) spdlog::warn("{}: {} samples dropped, queue full", name(), c.dropped);
+  if (c.duplicates > r.duplicates) {
+    spdlog::warn("{}: {} samples dropped, their seq was not above the last", name(), c.duplicates);
+  }
+  if (c.missing > r.missing) {
+    spdlog::warn("{}: {} samples missing in {} gaps", name(), c.missing, c.gaps);
+  }
+  if (c.time_back > r.time_back) {
+    spdlog::warn("{}: the source's time stepped back {} times", name(), c.time_back);
+  }
+  if (c.errors > r.errors) spdlog::error("{}: {} samples refused by the model", name(), c.errors);
+  if (snapshot_errors_ > reported_errors_) {
+    spdlog::error("{}: {} snapshots failed, the stream goes on; the last: {}", name(),
+                  snapshot_errors_, snapshot_error_);
+    reported_errors_ = snapshot_errors_;
+  }
+  r = c;
+  if (any) last_report_ = steady_clock::now();
+}
+
+void Feed::Keep(double every_s) {
+  if (!state_) return;
+  const auto now = steady_clock::now();
+  if (requested_) {
+    if (Checkpoint* checkpoint = stream_->FetchCheckpoint()) {
+      requested_ = false;
+      Write(checkpoint);
+    }
+    return;
+  }
+  const std::chrono::duration<double> since = now - last_request_;
+  const uint64_t samples = stream_->counts().samples;
+  if (since.count() < every_s || samples == kept_samples_) return;
+  last_request_ = now;
+  kept_samples_ = samples;
+  requested_ = true;
+  stream_->RequestCheckpoint();
+}
+
+bool Feed::Write(Checkpoint* checkpoint) {
+  try {
+    state_->Write(name(), checkpoint);
+    ++snapshots_;
+    return true;
+  } catch (const Error& e) {
+    ++snapshot_errors_;
+    snapshot_error_ = e.what();
+    return false;
+  }
+}
+
+void Feed::Drain() {
+  const Stream& stream = *stream_;
+  const auto steps = [&] { return stream.counts().samples + stream.counts().outputs; };
+  uint64_t before;
+  do {  // as long as it gets on
+    before = steps();
+  } while (!WaitUntil(steady_clock::now() + kDrain, [&] {
+    return stream.idle() && stream.published();
+  }) && (steps() > before || stream.stepping()));
+  if (!stream.idle() || !stream.published()) {
+    spdlog::error("{}: expected to step what waits, got no step within {} s and samples left",
+                  name(), kDrain.count());
+    failed_ = true;
+  }
+  if (ended_ && !failed_ && stream.start_position() > 0 && stream.counts().samples == 0 &&
+      config_.source.type == SourceConfig::Type::replay) {
+    spdlog::warn("{}: {} was already played to its end; remove {} and .b to play it again", name(),
+                 config_.source.file, state_->SlotPath(name(), 0));
+  }
+}
+
+void Feed::KeepLast(steady_clock::time_point end) {
+  if (!state_ || stream_->counts().samples == 0) return;
+  stream_->RequestCheckpoint();
+  Checkpoint* checkpoint = nullptr;
+  WaitUntil(end, [&] { return (checkpoint = stream_->FetchCheckpoint()) != nullptr; });
+  if (checkpoint && Write(checkpoint)) return;
+  spdlog::error(
+      "{}: expected to write the last snapshot, got {}; the next start goes on from an older one",
+      name(), checkpoint ? snapshot_error_ : "none from the stream in time");
+  reported_errors_ = snapshot_errors_;
+  failed_ = true;
+}
+
+}  // namespace xstd

@@ -1,0 +1,79 @@
+// One configured stream at work: its source and that one's thread, its checkpoints, its losses.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <zmq.hpp>
+
+#include "apps/xstd/config.h"
+#include "apps/xstd/state_dir.h"
+#include "sdk/model.h"
+#include "sdk/stream/source.h"
+#include "sdk/stream/stream.h"
+
+namespace xstd {
+
+// Used by the control thread alone.
+class Feed {
+ public:
+  // Restores the stream from `state` (null: nothing is kept), which must outlive the feed. Throws
+  // xst::Error.
+  Feed(const StreamConfig& config, std::shared_ptr<const xst::Model> model, StateDir* state);
+
+  const StreamConfig& config() const { return config_; }
+  const std::string& name() const { return config_.name; }
+  xst::stream::Stream& stream() { return *stream_; }
+  const xst::stream::Stream& stream() const { return *stream_; }
+
+  // Binds or connects. A bound source already takes samples: nothing may fail behind it. Throws
+  // xst::Error.
+  void OpenSource(zmq::context_t* context);
+  std::string endpoint() const { return source_->endpoint(); }
+  void Start();  // the source, on a thread of its own
+  void RequestStop() { thread_.request_stop(); }
+  void Join();
+  bool ended() const { return ended_; }    // the source has
+  bool failed() const { return failed_; }  // the source, or the drain
+
+  // Logs what was lost since the last report, at most every few seconds.
+  void ReportAtTimes();
+  void Report();
+
+  // Requests, fetches and writes the stream's checkpoint when its time has come.
+  void Keep(double every_s);
+  // Steps and publishes what the source gave, while its loop still runs.
+  void Drain();
+  // The last checkpoint, of a drained stream; waits for it until `end`.
+  void KeepLast(std::chrono::steady_clock::time_point end);
+
+  uint64_t snapshots() const { return snapshots_; }
+  uint64_t snapshot_errors() const { return snapshot_errors_; }
+
+ private:
+  void Restore();
+  bool Write(xst::stream::Checkpoint* checkpoint);
+
+  const StreamConfig config_;
+  StateDir* const state_;
+  std::unique_ptr<xst::stream::Stream> stream_;
+  std::unique_ptr<xst::stream::Source> source_;
+  std::atomic<bool> ended_{false}, failed_{false};
+
+  std::chrono::steady_clock::time_point last_report_{}, last_request_{};
+  xst::stream::StreamCounts reported_;
+  bool requested_ = false;
+  uint64_t kept_samples_ = 0;
+  uint64_t snapshots_ = 0, snapshot_errors_ = 0, reported_errors_ = 0;
+  std::string snapshot_error_;  // the last
+
+  std::jthread thread_;
+};
+
+// The stream that a feed steps.
+std::unique_ptr<xst::stream::Stream> MakeStream(const StreamConfig& config,
+                                                std::shared_ptr<const xst::Model> model);
+
+}  // namespace xstd
