@@ -22,6 +22,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kPoll(1);
 constexpr std::chrono::seconds kReportEvery(5), kDrain(10);
+constexpr double kSoonest = 0.1;  // s from a start to its first checkpoint
 
 uint64_t RandomEpoch() {
   std::random_device device;
@@ -93,6 +94,7 @@ void Feed::OpenSource(zmq::context_t* context) {
 
 void Feed::Start() {
   started_ = steady_clock::now();
+  if (lossless_) last_request_ = started_;
   thread_ = std::jthread([this](std::stop_token stop) {
     try {
       source_->Run(*stream_, std::move(stop));
@@ -178,7 +180,7 @@ void Feed::Keep(double every_s) {
     return;
   }
   const std::chrono::duration<double> since = now - last_request_, up = now - started_;
-  if (lossless_) every_s = std::min(every_s, up.count());
+  if (lossless_) every_s = std::min(every_s, std::max(kSoonest, up.count()));
   const uint64_t samples = stream_->counts().samples;
   const bool due = since.count() >= every_s && samples != kept_samples_;
   if (!due && !(log_ && log_->WantsCheckpoint())) return;

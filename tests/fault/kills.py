@@ -126,7 +126,11 @@ class Round:
 
     def start(self):
         with open(self.folder / "log", "ab") as log:
+            self.begin = log.tell()
             return subprocess.Popen(self.command, stderr=log)
+
+    def ready(self):
+        return b"ready " in (self.folder / "log").read_bytes()[self.begin:]
 
     def kills(self, most):
         """Kills until the recording is through, `most` times at most; returns how often."""
@@ -144,8 +148,8 @@ class Round:
                 if self.source == "file" and self.through():
                     return done
                 continue
-            assert status == -signal.SIGKILL, (self.folder / "log").read_text()
-            done += 1
+            assert status in (-signal.SIGKILL, -signal.SIGTERM), (self.folder / "log").read_text()
+            done += status == -signal.SIGKILL
             if self.source == "acked" and self.through() and self.random.random() < 0.3:
                 return done
         return done
@@ -158,7 +162,7 @@ class Round:
         end = time.monotonic() + PATIENCE_S
         if self.client:
             self.client.join(PATIENCE_S)
-            while not self.through() and time.monotonic() < end:
+            while not (self.ready() and self.through()) and time.monotonic() < end:
                 time.sleep(0.1)
             daemon.send_signal(signal.SIGTERM)
         status = daemon.wait(PATIENCE_S)
