@@ -72,7 +72,7 @@ std::vector<std::byte> ReadWhole(const std::string& path, uint64_t size) {
 InputLog::InputLog(const std::string& folder, const std::string& stream, uint32_t width,
                    const xst::formats::Checkpoint* from)
     : folder_(folder), stream_(stream), width_(width) {
-  NoteFolder();
+  OpenFolder();
   Find();
   if (!from) {
     for (const Segment& s : segments_) {
@@ -98,7 +98,10 @@ InputLog::InputLog(const std::string& folder, const std::string& stream, uint32_
   for (const Segment& s : segments_) bytes_ += s.bytes;
 }
 
-InputLog::~InputLog() { Close(); }
+InputLog::~InputLog() {
+  Close();
+  if (folder_fd_ >= 0) close(folder_fd_);
+}
 
 void InputLog::Close() {
   if (fd_ >= 0) close(fd_);
@@ -250,28 +253,23 @@ void InputLog::NewSegment() {
   at = Put(at, segment.first);
   Put(at, uint64_t{XXH3_64bits(header, kHeader - 8)});
   Write(header, kHeader);
-  const int folder = open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const bool synced = folder >= 0 && fsync(folder) == 0;
-  const int number = errno;
-  if (folder >= 0) close(folder);
-  errno = number;
-  if (!synced) Fail(folder_, "the name of the input log on disk");
+  if (fsync(folder_fd_) != 0) Fail(folder_, "the name of the input log on disk");
 }
 
-void InputLog::NoteFolder() {
-  struct stat info {};
-  if (stat(folder_.c_str(), &info) != 0) Fail(folder_, "a folder");
-  device_ = info.st_dev;
-  inode_ = info.st_ino;
+void InputLog::OpenFolder() {
+  if (folder_fd_ >= 0) close(folder_fd_);
+  folder_fd_ = open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder_fd_ < 0) Fail(folder_, "a folder");
 }
 
 // Files in a folder that was removed, moved or mounted over take writes that no restart would find,
 // and in one that came back the snapshot is missing.
 void InputLog::CheckFolder() {
-  struct stat folder {
-  }, file{};
-  const bool there = stat(folder_.c_str(), &folder) == 0 && folder.st_dev == device_ &&
-                     folder.st_ino == inode_ &&
+  struct stat ours {};
+  struct stat found {};
+  struct stat file {};
+  const bool there = fstat(folder_fd_, &ours) == 0 && stat(folder_.c_str(), &found) == 0 &&
+                     ours.st_dev == found.st_dev && ours.st_ino == found.st_ino &&
                      (fd_ < 0 || (fstat(fd_, &file) == 0 && file.st_nlink > 0));
   if (!there && !lost_at_) {
     lost_at_ = last_index_;
@@ -323,7 +321,7 @@ void InputLog::Truncate(uint64_t oldest, uint64_t newest) {
   }
   since_checkpoint_ = 0;
   if (lost_at_ && newest >= *lost_at_) {
-    NoteFolder();
+    OpenFolder();
     lost_at_.reset();
   }
   wants_ = lost_at_.has_value();

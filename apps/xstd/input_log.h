@@ -71,7 +71,7 @@ class InputLog : public xst::stream::SampleLog {
   void Encode(std::span<xst::stream::SampleHead> heads, std::span<const float> x);
   void NewSegment();
   void Write(const void* from, size_t bytes);
-  void NoteFolder();
+  void OpenFolder();
   void CheckFolder();
   void Close();
 
@@ -85,7 +85,7 @@ class InputLog : public xst::stream::SampleLog {
   uint64_t last_index_ = 0;
   std::optional<uint64_t> last_seq_;
   uint64_t bytes_ = 0, since_checkpoint_ = 0;  // of all segments; written since the newest
-  uint64_t device_ = 0, inode_ = 0;            // of the folder
+  int folder_fd_ = -1;                         // of the one the log is in
   std::optional<uint64_t> lost_at_;            // the folder went away when so much was kept
   std::vector<std::byte> buffer_;
   std::string error_;
