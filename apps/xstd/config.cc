@@ -5,6 +5,7 @@
 #include <fstream>
 #include <utility>
 
+#include "apps/xstd/config_acked.h"
 #include "formats/config_reader.h"
 #include "formats/status.h"
 
@@ -55,7 +56,7 @@ SourceConfig ReadSource(const File& file, const YamlNode& node) {
   SourceConfig source;
   map.Require("type");
   uint32_t type = 0;
-  map.Choice("type", {"replay", "pull", "sub", "stdin"}, &type);
+  map.Choice("type", {"replay", "pull", "sub", "stdin", "acked"}, &type);
   source.type = static_cast<Type>(type);
   if (source.type == Type::replay) {
     source.file = file.Path(Text(&map, "file"));
@@ -110,6 +111,7 @@ std::vector<StreamConfig> ReadStreams(const File& file, MapReader* root) {
       FailAt(file.source.name, item,
              path + ".name: expected one of its own, got \"" + stream.name + "\" again");
     }
+    CheckAcked(file.source, item, path, stream, root->Has("state_dir"));
     const bool is_stdin = stream.source.type == SourceConfig::Type::stdin_lines;
     if (is_stdin && has_stdin) {
       FailAt(file.source.name, item, path + ".source: expected one stdin in all, got a second");

@@ -12,11 +12,11 @@
 namespace xstd {
 
 struct SourceConfig {
-  enum class Type : uint8_t { replay, pull, sub, stdin_lines };
+  enum class Type : uint8_t { replay, pull, sub, stdin_lines, acked };
   Type type = Type::replay;
   std::string file;      // replay
   double speed = 1;      // replay; 0: as fast as it goes
-  std::string endpoint;  // pull, sub
+  std::string endpoint;  // pull, sub, acked
   std::string topic;     // sub
 };
 

@@ -105,24 +105,34 @@ void Daemon::MakeLoops(const std::vector<Stream*>& streams) {
   if (!stepped.empty()) loops_.push_back(std::make_unique<xst::stream::Loop>(stepped));
 }
 
+// What is published while a subscriber is not yet connected (again) passes it by. libzmq's
+// subscribers try again every 0.1 to 0.2 s.
 bool Daemon::WaitForSubscriber(const sigset_t& signals) {
-  const auto end = steady_clock::now() +
-                   std::chrono::duration_cast<steady_clock::duration>(
-                       std::chrono::duration<double>(std::min(options_.wait_subscriber_s, 1e9)));
-  while (steady_clock::now() < end && !sink_->PollSubscribed()) {
+  constexpr double kFirst = 2, kOthers = 0.5;  // s
+  const bool lossless =
+      std::any_of(feeds_.begin(), feeds_.end(), [](const auto& feed) { return feed->lossless(); });
+  const bool set = options_.wait_subscriber_s.has_value();
+  const auto in = [begin = steady_clock::now()](double s) {
+    return begin + std::chrono::duration_cast<steady_clock::duration>(
+                       std::chrono::duration<double>(std::min(s, 1e9)));
+  };
+  const auto end = in(set ? *options_.wait_subscriber_s : lossless ? kFirst : 0);
+  const auto others = in(set || !lossless ? 0 : kOthers);
+  while (steady_clock::now() < end && !(sink_->PollSubscribed() && steady_clock::now() >= others)) {
     if (SignalWithin(signals, kTick)) return false;
   }
   return true;
 }
 
 int Daemon::Run(const sigset_t& signals) {
+  for (auto& loop : loops_) loop->Start();
+  for (auto& feed : feeds_) Named(feed->name(), [&] { feed->KeepFirst(); });
   std::string ready = "ready publish=" + sink_->endpoint();
   for (const auto& feed : feeds_) {
     const std::string endpoint = feed->endpoint();
     if (!endpoint.empty()) ready += " " + feed->name() + "=" + endpoint;
   }
   std::fprintf(stderr, "%s\n", ready.c_str());
-  for (auto& loop : loops_) loop->Start();
   const bool go_on = WaitForSubscriber(signals);
   publisher_->Start();
   for (auto& feed : feeds_) feed->Start();  // also after a stop: what was pushed meanwhile is taken
@@ -159,7 +169,8 @@ void Daemon::Drain() {
 void Daemon::WriteSummary() const {
   std::vector<StreamSummary> streams;
   for (const auto& feed : feeds_) {
-    streams.push_back({&feed->stream(), feed->snapshots(), feed->snapshot_errors()});
+    streams.push_back(
+        {&feed->stream(), feed->snapshots(), feed->snapshot_errors(), feed->log_errors()});
   }
   try {
     xstd::WriteSummary(options_.summary, streams);

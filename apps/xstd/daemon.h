@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,9 @@ namespace xstd {
 
 struct DaemonOptions {
   double snapshot_every_s = 10;
-  double wait_subscriber_s = 0;  // sources start with the first subscriber, or after so long
-  std::string summary;           // JSON file written at the end; empty: none
+  // Sources start with the first subscriber, or after so long. Absent: as lossless streams need it.
+  std::optional<double> wait_subscriber_s;
+  std::string summary;  // JSON file written at the end; empty: none
 };
 
 // Opens every model and recording of the configuration, binds nothing and writes nothing. Throws

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <exception>
 #include <functional>
 #include <random>
@@ -21,10 +22,17 @@ namespace {
 
 constexpr std::chrono::milliseconds kPoll(1);
 constexpr std::chrono::seconds kReportEvery(5), kDrain(10);
+constexpr double kSoonest = 0.1;  // s from a start to its first checkpoint
 
 uint64_t RandomEpoch() {
   std::random_device device;
   return (uint64_t{device()} << 21) ^ (device() & ((1u << 21) - 1));
+}
+
+bool IsLossless(const StreamConfig& config) {
+  using Type = SourceConfig::Type;
+  return config.on_full == xst::stream::OnFull::block &&
+         (config.source.type == Type::replay || config.source.type == Type::acked);
 }
 
 bool WaitUntil(steady_clock::time_point end, const std::function<bool()>& done) {
@@ -48,14 +56,24 @@ std::unique_ptr<Stream> MakeStream(const StreamConfig& config,
 }
 
 Feed::Feed(const StreamConfig& config, std::shared_ptr<const xst::Model> model, StateDir* state)
-    : config_(config), state_(state), stream_(MakeStream(config, std::move(model))) {
+    : config_(config),
+      state_(state),
+      lossless_(state && IsLossless(config)),
+      stream_(MakeStream(config, std::move(model))) {
   if (state_) Restore();
 }
 
 void Feed::Restore() {
   StateDir::Found found = state_->Read(name());
   if (!found.warning.empty()) spdlog::warn("{}: {}", name(), found.warning);
+  if (config_.source.type == SourceConfig::Type::acked) {
+    log_ = std::make_unique<InputLog>(state_->path(), name(), stream_->info().input_width,
+                                      found.checkpoint ? &*found.checkpoint : nullptr);
+    if (!log_->warning().empty()) spdlog::warn("{}: {}", name(), log_->warning());
+  }
   if (!found.checkpoint) return;
+  fresh_ = false;
+  kept_position_ = found.checkpoint->position;
   try {
     stream_->Restore(*found.checkpoint);
   } catch (const Error& e) {
@@ -64,13 +82,19 @@ void Feed::Restore() {
                               state_->SlotPath(name(), 0) + " and .b to start it afresh");
   }
   spdlog::info("{}: goes on from {} at seq {}", name(), found.file, found.checkpoint->seq);
+  if (log_ && log_->kept() > kept_position_) {
+    spdlog::info("{}: {} samples of its input log are replayed", name(),
+                 log_->kept() - kept_position_);
+  }
 }
 
 void Feed::OpenSource(zmq::context_t* context) {
-  source_ = MakeSource(config_.source, *stream_, context);
+  source_ = MakeSource(config_.source, *stream_, context, log_.get());
 }
 
 void Feed::Start() {
+  started_ = steady_clock::now();
+  if (lossless_) last_request_ = started_;
   thread_ = std::jthread([this](std::stop_token stop) {
     try {
       source_->Run(*stream_, std::move(stop));
@@ -97,7 +121,7 @@ void Feed::Report() {
   const bool any = c.rejected > r.rejected || c.dropped > r.dropped ||
                    c.duplicates > r.duplicates || c.missing > r.missing ||
                    c.time_back > r.time_back || c.errors > r.errors ||
-                   snapshot_errors_ > reported_errors_;
+                   snapshot_errors_ > reported_errors_ || log_errors() > reported_log_errors_;
   if (c.rejected > r.rejected) {
     spdlog::warn("{}: {} malformed messages, the last: {}", name(), c.rejected,
                  stream_->last_reject());
@@ -118,33 +142,64 @@ void Feed::Report() {
                   snapshot_errors_, snapshot_error_);
     reported_errors_ = snapshot_errors_;
   }
+  if (log_errors() > reported_log_errors_) {
+    reported_log_errors_ = log_errors();
+    spdlog::error(
+        "{}: {} writes of the input log failed, nothing is acknowledged until one works; "
+        "the last: {}",
+        name(), reported_log_errors_, log_->last_error());
+  }
   r = c;
   if (any) last_report_ = steady_clock::now();
+}
+
+void Feed::KeepFirst() {
+  if (!lossless_ || !fresh_) return;
+  stream_->RequestCheckpoint();
+  Checkpoint* checkpoint = nullptr;
+  WaitUntil(steady_clock::now() + kDrain,
+            [&] { return (checkpoint = stream_->FetchCheckpoint()) != nullptr; });
+  if (!checkpoint) {
+    throw Error(xst::Status::io_error,
+                name() + ": expected a first snapshot from the stream, got none in time");
+  }
+  Keep(checkpoint);
 }
 
 void Feed::Keep(double every_s) {
   if (!state_) return;
   const auto now = steady_clock::now();
   if (requested_) {
-    if (Checkpoint* checkpoint = stream_->FetchCheckpoint()) {
-      requested_ = false;
-      Write(checkpoint);
-    }
+    Checkpoint* checkpoint = stream_->FetchCheckpoint();
+    if (!checkpoint) return;
+    if (!flushed_) flushed_ = lossless_ ? now + kFlush : now;
+    if (now < *flushed_) return;
+    flushed_.reset();
+    requested_ = false;
+    Write(checkpoint);
     return;
   }
-  const std::chrono::duration<double> since = now - last_request_;
+  const std::chrono::duration<double> since = now - last_request_, up = now - started_;
+  if (lossless_) every_s = std::min(every_s, std::max(kSoonest, up.count()));
   const uint64_t samples = stream_->counts().samples;
-  if (since.count() < every_s || samples == kept_samples_) return;
+  const bool due = since.count() >= every_s && samples != kept_samples_;
+  if (!due && !(log_ && log_->WantsCheckpoint())) return;
   last_request_ = now;
   kept_samples_ = samples;
   requested_ = true;
   stream_->RequestCheckpoint();
 }
 
+void Feed::Keep(Checkpoint* checkpoint) {
+  state_->Write(name(), checkpoint);
+  ++snapshots_;
+  if (log_) log_->Truncate(kept_position_, checkpoint->position);
+  kept_position_ = checkpoint->position;
+}
+
 bool Feed::Write(Checkpoint* checkpoint) {
   try {
-    state_->Write(name(), checkpoint);
-    ++snapshots_;
+    Keep(checkpoint);
     return true;
   } catch (const Error& e) {
     ++snapshot_errors_;
@@ -162,6 +217,7 @@ void Feed::Drain() {
   } while (!WaitUntil(steady_clock::now() + kDrain, [&] {
     return stream.idle() && stream.published();
   }) && (steps() > before || stream.stepping()));
+  drained_ = steady_clock::now();
   if (!stream.idle() || !stream.published()) {
     spdlog::error("{}: expected to step what waits, got no step within {} s and samples left",
                   name(), kDrain.count());
@@ -179,6 +235,7 @@ void Feed::KeepLast(steady_clock::time_point end) {
   stream_->RequestCheckpoint();
   Checkpoint* checkpoint = nullptr;
   WaitUntil(end, [&] { return (checkpoint = stream_->FetchCheckpoint()) != nullptr; });
+  if (lossless_) std::this_thread::sleep_until(drained_ + kFlush);
   if (checkpoint && Write(checkpoint)) return;
   spdlog::error(
       "{}: expected to write the last snapshot, got {}; the next start goes on from an older one",

@@ -1,14 +1,28 @@
 // One configured stream at work: its source and that one's thread, its checkpoints, its losses.
+//
+// A stream is lossless if it has a state_dir, blocks when full and its source can give its samples
+// again: a recording, or an acked source (its input log). After a kill at any time it then
+// publishes again everything that a subscriber may have missed, with the same (epoch, seq):
+// - before the first output a checkpoint is on disk, so that the epoch is (KeepFirst);
+// - what was published may still lie in a queue of ours and die with it, so a checkpoint is written
+//   only kFlush after the last output before it went to the socket. A restart goes on from it or
+//   from an older one, hence from before everything published within kFlush of the kill;
+// - the last one, of a clean stop, waits as long, with the sockets open;
+// - after a start, publishing waits for the subscribers to come back (Daemon::WaitForSubscriber).
+// So a subscriber that is never kFlush behind misses nothing; how far libzmq's queue to it reaches
+// (PubSink's high-water mark of 4000) it can be behind for that long at 4000 outputs a second.
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <zmq.hpp>
 
 #include "apps/xstd/config.h"
+#include "apps/xstd/input_log.h"
 #include "apps/xstd/state_dir.h"
 #include "sdk/model.h"
 #include "sdk/stream/source.h"
@@ -42,7 +56,13 @@ class Feed {
   void ReportAtTimes();
   void Report();
 
-  // Requests, fetches and writes the stream's checkpoint when its time has come.
+  bool lossless() const { return lossless_; }
+  // The first checkpoint of a fresh lossless stream; its loop runs, its source does not yet. Throws
+  // xst::Error.
+  void KeepFirst();
+  // Requests, fetches and writes the stream's checkpoint when its time has come. A lossless stream
+  // keeps more of them soon after its start, so that it gets on even if it is killed again and
+  // again.
   void Keep(double every_s);
   // Steps and publishes what the source gave, while its loop still runs.
   void Drain();
@@ -51,22 +71,32 @@ class Feed {
 
   uint64_t snapshots() const { return snapshots_; }
   uint64_t snapshot_errors() const { return snapshot_errors_; }
+  uint64_t log_errors() const { return log_ ? log_->errors() : 0; }
+
+  static constexpr std::chrono::seconds kFlush{1};
 
  private:
   void Restore();
+  void Keep(xst::stream::Checkpoint* checkpoint);  // throws
   bool Write(xst::stream::Checkpoint* checkpoint);
 
   const StreamConfig config_;
   StateDir* const state_;
+  const bool lossless_;
+  std::unique_ptr<InputLog> log_;
   std::unique_ptr<xst::stream::Stream> stream_;
   std::unique_ptr<xst::stream::Source> source_;
   std::atomic<bool> ended_{false}, failed_{false};
 
-  std::chrono::steady_clock::time_point last_report_{}, last_request_{};
+  using Time = std::chrono::steady_clock::time_point;
+  Time last_report_{}, last_request_{}, started_{}, drained_{};
+  std::optional<Time> flushed_;  // when the checkpoint at hand may be written
   xst::stream::StreamCounts reported_;
   bool requested_ = false;
-  uint64_t kept_samples_ = 0;
+  uint64_t kept_samples_ = 0, kept_position_ = 0;
+  bool fresh_ = true;  // no checkpoint was found
   uint64_t snapshots_ = 0, snapshot_errors_ = 0, reported_errors_ = 0;
+  uint64_t reported_log_errors_ = 0;
   std::string snapshot_error_;  // the last
 
   std::jthread thread_;

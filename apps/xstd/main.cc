@@ -45,7 +45,8 @@ int main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   app.add_option("--wait-subscriber", options.wait_subscriber_s,
-                 "Start the sources with the first subscriber, or after so many seconds")
+                 "Start the sources with the first subscriber, or after so many seconds; without "
+                 "it, streams that lose nothing wait for 0.5 to 2 s")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--summary", options.summary, "Write what the run did as JSON to this file");
   app.set_version_flag("--version", "xstd " XSTD_VERSION);

@@ -72,10 +72,11 @@ void Stream::Restore(const Checkpoint& checkpoint, const LoadOptions& options) {
 }
 
 bool Stream::Offer(SampleHead head, std::span<const float> x, const std::stop_token& stop) {
-  if (!head.has_t || !std::isfinite(head.t)) {
+  if (!std::isfinite(head.t)) {
     head.has_t = false;
-    head.t = WallSeconds();
+    head.t = 0;
   }
+  if (!head.has_t && head.t == 0) head.t = WallSeconds();
   while (!in_.Push(head, x)) {
     if (options_.on_full == OnFull::drop_oldest) {
       if (in_.DropOldest()) {
@@ -116,8 +117,9 @@ bool Stream::Turn() noexcept {
       out_blocked_.store(true, std::memory_order_seq_cst);
       if (!out_.HasRoom()) return false;
     }
+    const uint32_t quality = sample_.historical ? uint32_t{kHistorical} : 0;
     if (held_done_ < action_.hold) {
-      Step(missing_, HeldTime(action_, sample_.t, held_done_++), 0, kGap);
+      Step(missing_, HeldTime(action_, sample_.t, held_done_++), 0, kGap | quality);
       return true;
     }
     if (action_.reset) {
@@ -125,7 +127,7 @@ bool Stream::Turn() noexcept {
       epoch_ = NextEpoch(epoch_);
       Add(count_.resets);
     }
-    Step(x_, sample_.t, action_.gap_s, sample_.historical ? uint32_t{kHistorical} : 0);
+    Step(x_, sample_.t, action_.gap_s, quality);
   }
   position_ = sample_.position;
   pending_ = false;
@@ -153,7 +155,9 @@ void Stream::Step(std::span<const float> x, double t, double gap_s, uint32_t qua
   head.receive_ns = sample_.receive_ns;
   head.latency_ns = end - sample_.receive_ns;
   head.quality = quality | stepper_->quality();
-  if (deadline_ns_ > 0 && head.latency_ns > deadline_ns_) head.quality |= kLate;
+  // What is replayed was due before the restart.
+  const bool due = deadline_ns_ > 0 && !(quality & kHistorical);
+  if (due && head.latency_ns > deadline_ns_) head.quality |= kLate;
   step_time_.Record(end - begin);
   latency_.Record(head.latency_ns);
   if (head.quality & kHeld) Add(count_.held);
