@@ -153,7 +153,10 @@ void StateDir::Write(const std::string& stream, Checkpoint* checkpoint) {
   checkpoint->generation = slots.generation + 1;
   xst::formats::WriteCheckpoint(*checkpoint, &bytes_);
   WriteWhole(SlotPath(stream, slots.next), bytes_);
-  if (slots.generation < 2) fsync(folder_);  // the names of the first two files
+  // The names of the first two files. Not every file system syncs folders.
+  if (slots.generation < 2 && fsync(folder_) != 0 && errno != EINVAL) {
+    Fail(path_, "the state on disk", errno);
+  }
   slots = {checkpoint->generation, 1 - slots.next};
 }
 
