@@ -157,7 +157,10 @@ void StateDir::Write(const std::string& stream, Checkpoint* checkpoint) {
   WriteWhole(path, bytes_);
   if (is_new) {  // its name as well; `folder_` may be gone and another in its place
     const File folder(open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (folder.fd() < 0 || fsync(folder.fd()) != 0) Fail(path_, "the name on disk", errno);
+    // Not every file system syncs folders.
+    if (folder.fd() < 0 || (fsync(folder.fd()) != 0 && errno != EINVAL)) {
+      Fail(path_, "the name on disk", errno);
+    }
   }
   slots = {checkpoint->generation, 1 - slots.next};
 }
