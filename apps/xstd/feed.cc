@@ -2,8 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <exception>
-#include <functional>
 #include <random>
 #include <stop_token>
 #include <utility>
@@ -20,7 +20,7 @@ using xst::stream::Stream;
 namespace {
 
 constexpr std::chrono::milliseconds kPoll(1);
-constexpr std::chrono::seconds kReportEvery(5), kDrain(10);
+constexpr std::chrono::seconds kReportEvery(5), kNoStep(10);
 
 uint64_t RandomEpoch() {
   std::random_device device;
@@ -153,18 +153,21 @@ bool Feed::Write(Checkpoint* checkpoint) {
   }
 }
 
-void Feed::Drain() {
+void Feed::Drain(steady_clock::time_point end, const std::function<void()>& tick) {
   const Stream& stream = *stream_;
+  const auto drained = [&] {
+    tick();
+    return stream.idle() && stream.published();
+  };
   const auto steps = [&] { return stream.counts().samples + stream.counts().outputs; };
   uint64_t before;
   do {  // as long as it gets on
     before = steps();
-  } while (!WaitUntil(steady_clock::now() + kDrain, [&] {
-    return stream.idle() && stream.published();
-  }) && (steps() > before || stream.stepping()));
+  } while (!WaitUntil(std::min(end, steady_clock::now() + kNoStep), drained) &&
+           steady_clock::now() < end && (steps() > before || stream.stepping()));
   if (!stream.idle() || !stream.published()) {
-    spdlog::error("{}: expected to step what waits, got no step within {} s and samples left",
-                  name(), kDrain.count());
+    spdlog::error("{}: expected to step what waits before the end, got {} samples left{}", name(),
+                  stream.queued(), steady_clock::now() < end ? " and no step" : "");
     failed_ = true;
   }
   if (ended_ && !failed_ && stream.start_position() > 0 && stream.counts().samples == 0 &&

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -44,8 +45,9 @@ class Feed {
 
   // Requests, fetches and writes the stream's checkpoint when its time has come.
   void Keep(double every_s);
-  // Steps and publishes what the source gave, while its loop still runs.
-  void Drain();
+  // Steps and publishes what the source gave, while its loop still runs, until `end` at the latest;
+  // calls `tick` all along.
+  void Drain(std::chrono::steady_clock::time_point end, const std::function<void()>& tick);
   // The last checkpoint, of a drained stream; waits for it until `end`.
   void KeepLast(std::chrono::steady_clock::time_point end);
 
