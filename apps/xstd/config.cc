@@ -138,11 +138,8 @@ DaemonConfig ParseConfig(const std::string& text, const std::string& name,
     publish->Choice("encoding", {"json"}, &encoding);
     publish->Finish();
   }
-  if (auto http = root.Map("http", false)) {
-    Text(&*http, "endpoint");
-    http->Finish();
-    config.has_http = true;
-  }
+  config.http = ReadHttp(&root);
+  config.log = ReadLog(&root);
   if (root.Has("state_dir")) config.state_dir = file.Path(Text(&root, "state_dir"));
   config.streams = ReadStreams(file, &root);
   root.Finish();

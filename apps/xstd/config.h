@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "apps/xstd/config_ops.h"
 #include "sdk/device.h"
 #include "sdk/stream/stream.h"
 
@@ -31,7 +33,8 @@ struct StreamConfig {
 
 struct DaemonConfig {
   std::string publish_endpoint = "tcp://127.0.0.1:9872";
-  bool has_http = false;  // accepted, not served yet
+  std::optional<HttpConfig> http;
+  LogConfig log;
   std::string state_dir;  // empty: no snapshots
   std::vector<StreamConfig> streams;
 };

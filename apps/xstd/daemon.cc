@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <map>
 #include <utility>
 
+#include "apps/xstd/log.h"
 #include "apps/xstd/sources.h"
 #include "apps/xstd/summary.h"
 
@@ -20,7 +20,7 @@ using xst::stream::Stream;
 namespace {
 
 constexpr std::chrono::milliseconds kTick(20);
-constexpr std::chrono::seconds kFinalState(10);
+constexpr std::chrono::seconds kDrain(60), kFinalState(10);  // of a stop: xstd.service waits longer
 
 // Opens each model once, however many streams it has.
 class Models {
@@ -70,7 +70,7 @@ void CheckModels(const DaemonConfig& config) {
 }
 
 Daemon::Daemon(const DaemonConfig& config, const DaemonOptions& options)
-    : config_(config), options_(options) {
+    : config_(config), options_(options), operations_(config) {
   Models models;
   if (!config_.state_dir.empty()) state_ = std::make_unique<StateDir>(config_.state_dir);
   std::vector<Stream*> streams;
@@ -83,8 +83,9 @@ Daemon::Daemon(const DaemonConfig& config, const DaemonOptions& options)
   // Last: a bound source already takes samples, and nothing may fail with them in hand.
   for (auto& feed : feeds_) Named(feed->name(), [&] { feed->OpenSource(&context_); });
   MakeLoops(streams);
-  publisher_ = std::make_unique<xst::stream::Publisher>(
-      streams, std::vector<xst::stream::Sink*>{sink_.get()});
+  std::vector<xst::stream::Sink*> sinks = {sink_.get()};
+  if (auto* live = operations_.sink()) sinks.push_back(live);
+  publisher_ = std::make_unique<xst::stream::Publisher>(streams, sinks);
 }
 
 Daemon::~Daemon() {
@@ -120,6 +121,7 @@ bool Daemon::WaitForSubscriber(const sigset_t& signals) {
   const auto others = in(set || !lossless ? 0 : kOthers);
   while (steady_clock::now() < end && !(sink_->PollSubscribed() && steady_clock::now() >= others)) {
     if (SignalWithin(signals, kTick)) return false;
+    operations_.Tick(feeds_);
   }
   return true;
 }
@@ -132,7 +134,8 @@ int Daemon::Run(const sigset_t& signals) {
     const std::string endpoint = feed->endpoint();
     if (!endpoint.empty()) ready += " " + feed->name() + "=" + endpoint;
   }
-  std::fprintf(stderr, "%s\n", ready.c_str());
+  Announce(ready + operations_.endpoint());
+  operations_.Start(feeds_, sink_->endpoint());
   const bool go_on = WaitForSubscriber(signals);
   publisher_->Start();
   for (auto& feed : feeds_) feed->Start();  // also after a stop: what was pushed meanwhile is taken
@@ -150,6 +153,7 @@ bool Daemon::AllEnded() const {
 }
 
 void Daemon::Tick() {
+  operations_.Tick(feeds_);
   for (auto& feed : feeds_) {
     feed->ReportAtTimes();
     feed->Keep(options_.snapshot_every_s);
@@ -157,9 +161,11 @@ void Daemon::Tick() {
 }
 
 void Daemon::Drain() {
+  operations_.Stopping();
   for (auto& feed : feeds_) feed->RequestStop();
   for (auto& feed : feeds_) feed->Join();
-  for (auto& feed : feeds_) feed->Drain();
+  const auto drained = steady_clock::now() + kDrain;
+  for (auto& feed : feeds_) feed->Drain(drained, [this] { operations_.Tick(feeds_); });
   const auto last = steady_clock::now() + kFinalState;
   for (auto& feed : feeds_) feed->KeepLast(last);
   for (auto& loop : loops_) loop->Stop();

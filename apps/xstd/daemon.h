@@ -9,6 +9,7 @@
 
 #include "apps/xstd/config.h"
 #include "apps/xstd/feed.h"
+#include "apps/xstd/operations.h"
 #include "apps/xstd/state_dir.h"
 #include "sdk/stream/loop.h"
 #include "sdk/zmq/pub_sink.h"
@@ -48,6 +49,7 @@ class Daemon {
   const DaemonConfig config_;
   const DaemonOptions options_;
   zmq::context_t context_;
+  Operations operations_;
   std::unique_ptr<StateDir> state_;
   std::vector<std::unique_ptr<Feed>> feeds_;
   std::unique_ptr<xst::zeromq::PubSink> sink_;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <exception>
-#include <functional>
 #include <random>
 #include <stop_token>
 #include <utility>
@@ -21,7 +20,7 @@ using xst::stream::Stream;
 namespace {
 
 constexpr std::chrono::milliseconds kPoll(1);
-constexpr std::chrono::seconds kReportEvery(5), kDrain(10);
+constexpr std::chrono::seconds kReportEvery(5), kNoStep(10);
 constexpr double kSoonest = 0.1;  // s from a start to its first checkpoint
 
 uint64_t RandomEpoch() {
@@ -157,7 +156,7 @@ void Feed::KeepFirst() {
   if (!lossless_ || !fresh_) return;
   stream_->RequestCheckpoint();
   Checkpoint* checkpoint = nullptr;
-  WaitUntil(steady_clock::now() + kDrain,
+  WaitUntil(steady_clock::now() + kNoStep,
             [&] { return (checkpoint = stream_->FetchCheckpoint()) != nullptr; });
   if (!checkpoint) {
     throw Error(xst::Status::io_error,
@@ -208,19 +207,22 @@ bool Feed::Write(Checkpoint* checkpoint) {
   }
 }
 
-void Feed::Drain() {
+void Feed::Drain(steady_clock::time_point end, const std::function<void()>& tick) {
   const Stream& stream = *stream_;
+  const auto drained = [&] {
+    tick();
+    return stream.idle() && stream.published();
+  };
   const auto steps = [&] { return stream.counts().samples + stream.counts().outputs; };
   uint64_t before;
   do {  // as long as it gets on
     before = steps();
-  } while (!WaitUntil(steady_clock::now() + kDrain, [&] {
-    return stream.idle() && stream.published();
-  }) && (steps() > before || stream.stepping()));
+  } while (!WaitUntil(std::min(end, steady_clock::now() + kNoStep), drained) &&
+           steady_clock::now() < end && (steps() > before || stream.stepping()));
   drained_ = steady_clock::now();
   if (!stream.idle() || !stream.published()) {
-    spdlog::error("{}: expected to step what waits, got no step within {} s and samples left",
-                  name(), kDrain.count());
+    spdlog::error("{}: expected to step what waits before the end, got {} samples left{}", name(),
+                  stream.queued(), steady_clock::now() < end ? " and no step" : "");
     failed_ = true;
   }
   if (ended_ && !failed_ && stream.start_position() > 0 && stream.counts().samples == 0 &&

@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -64,8 +65,9 @@ class Feed {
   // keeps more of them soon after its start, so that it gets on even if it is killed again and
   // again.
   void Keep(double every_s);
-  // Steps and publishes what the source gave, while its loop still runs.
-  void Drain();
+  // Steps and publishes what the source gave, while its loop still runs, until `end` at the latest;
+  // calls `tick` all along.
+  void Drain(std::chrono::steady_clock::time_point end, const std::function<void()>& tick);
   // The last checkpoint, of a drained stream; waits for it until `end`.
   void KeepLast(std::chrono::steady_clock::time_point end);
 

@@ -1,22 +1,21 @@
 // xstd: takes live samples through models and publishes what comes out.
 
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
-
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <string>
 
 #include "apps/xstd/config.h"
 #include "apps/xstd/daemon.h"
+#include "apps/xstd/log.h"
 
 namespace {
 
 constexpr int kFailure = 1, kUsage = 2;
 
-int Fail(int code, const char* message) {
-  std::fprintf(stderr, "xstd: error: %s\n", message);
+int Fail(int code, const std::string& message) {
+  xstd::LogFatal(message);
   return code;
 }
 
@@ -55,15 +54,14 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& e) {  // --help, --version
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    return Fail(kUsage, (std::string("usage: ") + e.what() + " (see xstd --help)").c_str());
+    return Fail(kUsage, std::string("usage: ") + e.what() + " (see xstd --help)");
   }
 
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("xstd"));
-  spdlog::set_pattern("xstd: %l: %v");
+  xstd::SetLog({});
   try {
     const sigset_t signals = BlockSignals();
     const xstd::DaemonConfig config = xstd::ReadConfig(config_path);
-    if (config.has_http) spdlog::warn("{}: http is not served by this version", config_path);
+    xstd::SetLog(config.log);
     if (check) {
       xstd::CheckModels(config);
       std::printf("%s: ok, %zu stream%s\n", config_path.c_str(), config.streams.size(),

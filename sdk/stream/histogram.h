@@ -43,6 +43,16 @@ class Histogram {
     return static_cast<double>(max_ns());
   }
 
+  // Calls f(lower, upper, count) for every bucket that holds records, in rising order; nanoseconds,
+  // lower <= value < upper.
+  template <class F>
+  void ForEach(F f) const {
+    for (uint32_t i = 0; i < kBuckets; ++i) {
+      const uint64_t count = counts_[i].load(std::memory_order_acquire);
+      if (count > 0) f(Lower(i), Lower(i + 1), count);
+    }
+  }
+
  private:
   static constexpr uint32_t kSub = 32, kOctaves = 42;  // up to 2^47 ns: 39 hours
   static constexpr uint32_t kBuckets = kSub * (kOctaves + 1);

@@ -223,6 +223,7 @@ StreamCounts Stream::counts() const noexcept {
   StreamCounts c;
   c.samples = get(count_.samples);
   c.outputs = get(count_.outputs);
+  c.published = get(count_.published);
   c.dropped = get(count_.dropped);
   c.rejected = get(count_.rejected);
   c.duplicates = get(count_.duplicates);

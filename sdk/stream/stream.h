@@ -53,6 +53,7 @@ using formats::Checkpoint;
 struct StreamCounts {
   uint64_t samples = 0;     // taken from the ring in, duplicates included
   uint64_t outputs = 0;     // put into the ring out
+  uint64_t published = 0;   // taken out and handed to the sinks
   uint64_t dropped = 0;     // on_full: drop_oldest
   uint64_t rejected = 0;    // malformed messages
   uint64_t duplicates = 0;  // dropped by the clock
@@ -104,9 +105,10 @@ class Stream {
   void RequestCheckpoint() noexcept;
   Checkpoint* FetchCheckpoint() noexcept;
 
-  bool idle() const noexcept;       // every offered sample is stepped
-  bool stepping() const noexcept;   // in the middle of a step
-  bool published() const noexcept;  // every output was handed to the sink
+  size_t queued() const noexcept { return in_.size(); }  // samples in the ring in
+  bool idle() const noexcept;                            // every offered sample is stepped
+  bool stepping() const noexcept;                        // in the middle of a step
+  bool published() const noexcept;                       // every output was handed to the sink
   StreamCounts counts() const noexcept;
   std::string last_reject() const;
   const Histogram& step_time() const { return step_time_; }

@@ -38,7 +38,9 @@ streams:
 TEST(XstdConfig, ReadsTheWholeExample) {
   const DaemonConfig c = Parse(kExample);
   EXPECT_EQ(c.publish_endpoint, "tcp://127.0.0.1:9872");
-  EXPECT_TRUE(c.has_http);
+  ASSERT_TRUE(c.http);
+  EXPECT_EQ(c.http->host, "127.0.0.1");
+  EXPECT_EQ(c.http->port, 9873);
   EXPECT_EQ(c.state_dir, "/var/lib/xstd");
   ASSERT_EQ(c.streams.size(), 4u);
   EXPECT_EQ(c.streams[0].name, "ecg");
