@@ -21,7 +21,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kPoll(1);
 constexpr std::chrono::seconds kReportEvery(5), kNoStep(10);
-constexpr double kSoonest = 0.1;  // s from a start to its first checkpoint
+constexpr std::chrono::seconds kPatience(2);  // of a lossless stream with its subscribers
+constexpr double kSoonest = 0.1;              // s from a start to its first checkpoint
 
 uint64_t RandomEpoch() {
   std::random_device device;
@@ -50,6 +51,7 @@ std::unique_ptr<Stream> MakeStream(const StreamConfig& config,
   options.name = config.name;
   options.queue = config.queue;
   options.on_full = config.on_full;
+  if (IsLossless(config)) options.patience = kPatience;
   options.deadline = config.source.type != SourceConfig::Type::replay || config.source.speed > 0;
   return std::make_unique<Stream>(std::move(model), std::move(options), RandomEpoch());
 }

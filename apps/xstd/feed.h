@@ -9,8 +9,9 @@
 //   from an older one, hence from before everything published within kFlush of the kill;
 // - the last one, of a clean stop, waits as long, with the sockets open;
 // - after a start, publishing waits for the subscribers to come back (Daemon::WaitForSubscriber).
-// So a subscriber that is never kFlush behind misses nothing; how far libzmq's queue to it reaches
-// (PubSink's high-water mark of 4000) it can be behind for that long at 4000 outputs a second.
+// So a subscriber misses nothing that takes, within kFlush, what may wait for it in xstd: PubSink's
+// high-water mark and send buffer. One that is stopped or slower misses what dies in them, or what
+// was dropped for it, and sees that in `seq`.
 #pragma once
 
 #include <atomic>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -45,6 +46,8 @@ struct StreamOptions {
   OnFull on_full = OnFull::block;
   bool deadline = true;  // mark outputs later than one sample period (false: played as fast as it
                          // goes)
+  // With on_full block: how long the output waits for a reader that takes nothing.
+  std::chrono::milliseconds patience{100};
 };
 
 using formats::Checkpoint;

@@ -41,9 +41,11 @@ def free_port():
 class Subscriber:
     """Stays connected, or tries again, from the first start to the end of a round."""
 
-    def __init__(self, context, endpoint):
-        self.payloads, self._stop = [], False
+    def __init__(self, context, endpoint, slow):
+        self.payloads, self._stop, self._slow = [], False, slow
         self._socket = context.socket(zmq.SUB)
+        if slow:  # so that what is published waits in xstd, not in a buffer of the network
+            self._socket.rcvbuf = 8192
         self._socket.subscribe(b"ecg/")
         self._socket.linger = 0
         self._socket.connect(endpoint)
@@ -55,6 +57,8 @@ class Subscriber:
             if self._socket.poll(50):
                 _, payload = self._socket.recv_multipart()
                 self.payloads.append(payload)
+                if self._slow and len(self.payloads) % 250 == 0:  # 5000 a second at most
+                    time.sleep(0.05)
         self._socket.close()
 
     def seen(self):
@@ -91,7 +95,8 @@ class Round:
     def __init__(self, folder, source, random_):
         self.random, self.source, self.folder = random_, source, folder
         self.context = zmq.Context()
-        self.n = random_.randrange(500, 4000)
+        slow = random_.random() < 0.25
+        self.n = random_.randrange(500, 4000) if not slow else 20000
         rng = np.random.default_rng(random_.randrange(1 << 30))
         self.x = np.cumsum(rng.standard_normal(self.n) * 0.1).astype(np.float32)[:, None]
         self.x[rng.random(self.n) < 0.01] = np.nan
@@ -106,7 +111,7 @@ class Round:
         if source == "file":
             text = "".join(f"{i / RATE!r},{'' if v is None else repr(v)}\n" for i, v in enumerate(values))
             (folder / "x.csv").write_text("t,ecg\n" + text)
-            what = f"{{type: replay, file: x.csv, speed: {random_.choice([0, 5, 20])}}}"
+            what = f"{{type: replay, file: x.csv, speed: {0 if slow else random_.choice([0, 5, 20])}}}"
         else:
             what = f'{{type: acked, endpoint: "{take}"}}'
         (folder / "d.yaml").write_text(
@@ -115,7 +120,7 @@ class Round:
         self.command = [BIN / "xstd", "--config", folder / "d.yaml"]
         if random_.random() < 0.3:
             self.command += ["--snapshot-every", "0.05"]
-        self.subscriber = Subscriber(self.context, publish)
+        self.subscriber = Subscriber(self.context, publish, slow)
         self.stop, self.client = threading.Event(), None
         if source == "acked":
             own = random_.random() < 0.5
@@ -132,13 +137,13 @@ class Round:
     def ready(self):
         return b"ready " in (self.folder / "log").read_bytes()[self.begin:]
 
-    def kills(self, most):
+    def kills(self, most, longest_s):
         """Kills until the recording is through, `most` times at most; returns how often."""
         done = 0
         while done < most:
             daemon = self.start()
             time.sleep(self.random.choice([self.random.uniform(0, 0.2), self.random.uniform(0.3, 1.2),
-                                           self.random.uniform(0.5, 3.5)]))
+                                           self.random.uniform(0.5, longest_s)]))
             if self.random.random() < 0.1:  # in the middle of a clean stop
                 daemon.send_signal(signal.SIGTERM)
                 time.sleep(self.random.uniform(0, 1.2))
@@ -167,7 +172,10 @@ class Round:
             daemon.send_signal(signal.SIGTERM)
         status = daemon.wait(PATIENCE_S)
         assert status == 0, (self.folder / "log").read_text()
-        time.sleep(0.3)
+        seen = -1
+        while seen < len(self.subscriber.payloads):  # what is on its way
+            seen = len(self.subscriber.payloads)
+            time.sleep(0.5)
         self.end()
 
     def end(self):
@@ -199,7 +207,7 @@ class Round:
         return len(first), again
 
 
-def run(kills, source, seed, most_in_a_round=25, say=lambda text: None):
+def run(kills, source, seed, most_in_a_round=25, longest_s=3.5, say=lambda text: None):
     random_ = random.Random(seed)
     total = {"source": source, "seed": seed, "kills": 0, "rounds": 0, "outputs": 0, "seen_again": 0}
     begin = time.monotonic()
@@ -210,7 +218,8 @@ def run(kills, source, seed, most_in_a_round=25, say=lambda text: None):
         (folder / "round").mkdir()
         one = Round(folder / "round", source, random_)
         try:
-            total["kills"] += one.kills(min(kills - total["kills"], random_.randint(1, most_in_a_round)))
+            total["kills"] += one.kills(min(kills - total["kills"], random_.randint(1, most_in_a_round)),
+                                       longest_s)
             one.finish()
             outputs, again = one.check()
         except BaseException:
