@@ -72,9 +72,9 @@ class TornSlot : public testing::TestWithParam<std::pair<size_t, size_t>> {
     former_ = ReadText(slot_);
     EXPECT_EQ(former_, Bytes(Some(2, GetParam().first)));
   }
-  // With this in slot b the third state comes back, unless b is all of the fourth; and the next
-  // write leaves what came back alone.
-  void Expect(const std::string& content) {
+  // With this in slot b the third state comes back, unless b is all of the fourth; with `go_on` the
+  // next write leaves what came back alone.
+  void Expect(const std::string& content, bool go_on) {
     WriteText(slot_, content);
     StateDir state(folder_ / "s");
     const auto found = state.Read("ecg");
@@ -83,7 +83,7 @@ class TornSlot : public testing::TestWithParam<std::pair<size_t, size_t>> {
     EXPECT_EQ(found.checkpoint->seq, whole ? 4u : 3u);
     EXPECT_EQ(found.warning.empty(), whole || content == former_);
     EXPECT_EQ(found.checkpoint->session, Some(found.checkpoint->seq, GetParam().second).session);
-    if (whole) return;
+    if (whole || !go_on) return;
     const std::string kept = ReadText(found.file);
     Checkpoint c = Some(5, 50);
     state.Write("ecg", &c);
@@ -98,13 +98,13 @@ class TornSlot : public testing::TestWithParam<std::pair<size_t, size_t>> {
 };
 
 TEST_P(TornSlot, CutAtEveryByte) {
-  for (size_t at = 0; at <= next_.size();
-       at += at % kSector == 0 || at + 9 > next_.size() ? 1 : 7) {
+  for (size_t at = 0; at <= next_.size(); ++at) {
+    const bool go_on = at % 97 == 0;  // waits for the disk
     const std::string begun = next_.substr(0, at);
     SCOPED_TRACE(at);
-    Expect(begun);
-    Expect(begun + (at < former_.size() ? former_.substr(at) : ""));
-    Expect(begun + std::string(next_.size() - at, '\0'));
+    Expect(begun, go_on);
+    Expect(begun + (at < former_.size() ? former_.substr(at) : ""), go_on);
+    Expect(begun + std::string(next_.size() - at, '\0'), go_on);
     if (HasFailure()) return;
   }
 }
@@ -120,7 +120,7 @@ TEST_P(TornSlot, EveryMixtureOfSectors) {
       if (kept >> s & 1) mixed.replace(at, kSector, next_.substr(at, kSector));
     }
     SCOPED_TRACE(kept);
-    Expect(mixed);
+    Expect(mixed, true);
     if (HasFailure()) return;
   }
 }
