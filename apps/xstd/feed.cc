@@ -202,7 +202,7 @@ bool Feed::Write(Checkpoint* checkpoint) {
   try {
     Keep(checkpoint);
     return true;
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {
     ++snapshot_errors_;
     snapshot_error_ = e.what();
     return false;
