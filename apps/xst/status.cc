@@ -40,8 +40,9 @@ std::string Ask(const std::string& endpoint) {
     return text.size() <= kMaxBytes;
   });
   if (!answer) {
-    throw std::runtime_error(endpoint + ": expected a daemon with this http endpoint, got " +
-                             httplib::to_string(answer.error()));
+    throw std::runtime_error(endpoint +
+                             ": expected a daemon with this http endpoint, got no answer (" +
+                             httplib::to_string(answer.error()) + ")");
   }
   if (answer->status != 200) {
     throw std::runtime_error(endpoint + ": expected the status of a daemon, got HTTP status " +
@@ -51,11 +52,13 @@ std::string Ask(const std::string& endpoint) {
 }
 
 std::string Count(const json& value) {
-  std::string digits = std::to_string(value.get<uint64_t>());
-  for (auto at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) {
-    digits.insert(static_cast<size_t>(at), ",");
+  const std::string digits = std::to_string(value.get<uint64_t>());
+  std::string text;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
   }
-  return digits;
+  return text;
 }
 
 std::string Micros(const json& value) {
