@@ -45,6 +45,7 @@ void AddBench(CLI::App* app);
 void AddForecast(CLI::App* app);
 void AddGenerate(CLI::App* app);
 void AddReplay(CLI::App* app);
+void AddStatus(CLI::App* app);
 void AddWatch(CLI::App* app);
 
 }  // namespace xst::cli

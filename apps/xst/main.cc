@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
   AddForecast(&app);
   AddGenerate(&app);
   AddReplay(&app);
+  AddStatus(&app);
   AddWatch(&app);
 
   try {

@@ -34,6 +34,13 @@ class Store {
   get size() { return this.end - this.begin; }
   time(n) { return this.t[n % this.capacity]; }
   newest() { return this.size ? this.time(this.end - 1) : NaN; }
+  oldest() { return this.size ? this.time(this.begin) : NaN; }
+
+  // Seconds between two points of late: more than a period where they are thinned out.
+  spacing() {
+    const n = Math.min(this.size, 200);
+    return n > 1 ? (this.newest() - this.time(this.end - n)) / (n - 1) : 0;
+  }
 
   // The number of the first point not before t.
   lower(t) {
@@ -77,6 +84,7 @@ class Forecasts {
 
   get size() { return this.list.length; }
   newest() { return this.size ? this.list[this.size - 1].t : NaN; }
+  oldest() { return this.size ? this.list[0].t : NaN; }
 
   // Seconds of a sample: as the model says, or as the forecasts come.
   period() {

@@ -8,7 +8,7 @@ let source = null, retry = 0;
 let series = null, store = null, forecasts = null, panels = [];
 let status_ = null, before = null;  // the last status and the one before it
 let edge = NaN, speed = 1, arrivals = [], lastFrame = 0, lastBatch = 0;
-let seconds = 0, paused = false, frozen = NaN, hover, lostPoints = 0;
+let seconds = 0, windowFits = false, paused = false, frozen = NaN, hover, lostPoints = 0;
 
 function element(tag, attributes = {}, ...children) {
   const e = document.createElement(tag);
@@ -60,8 +60,8 @@ function setSeries(next) {
   edge = frozen = NaN;
   arrivals = [];
   before = null;
-  seconds = 0;
-  lostPoints = 0;
+  seconds = lostPoints = 0;
+  windowFits = false;
   buildPanels();
   buildWindows();
   document.title = `${series.name} · xstd`;
@@ -91,6 +91,11 @@ function addPoints(batch) {
     edge = NaN;
   }
   lastBatch = now;
+  if (forecasts && !windowFits && forecasts.size > 1) {  // only now their period is known
+    windowFits = true;
+    seconds = 0;
+    buildWindows();
+  }
   arrivals.push([now, t]);
   while (arrivals.length > 2 && arrivals[0][0] < now - 3) arrivals.shift();
   const [[now0, t0]] = arrivals;
@@ -140,7 +145,7 @@ function showStreams() {
 
 function buildWindows() {
   const period = forecasts ? forecasts.period() : series.rate_hz > 0 ? 1 / series.rate_hz : 0.05;
-  const wanted = forecasts ? period * Math.max(series.horizon, series.every) * 4 : period * 2000;
+  const wanted = forecasts ? period * Math.max(series.horizon, series.every) * 5 : period * 1200;
   let k = kWindows.findIndex((w) => w >= wanted * 0.8);
   k = Math.min(Math.max(k < 0 ? kWindows.length - 1 : k, 1), kWindows.length - 3);
   const choices = kWindows.slice(k - 1, k + 3);
@@ -176,13 +181,14 @@ function buildPanels() {
       button.setAttribute('aria-pressed', line.on);
       return button;
     }));
+    panel.marks = element('span', {className: 'marks'});
     panel.canvas = element('canvas');
     panel.canvas.setAttribute('role', 'img');
     panel.canvas.setAttribute('aria-label', `Trace of ${panel.title}`);
     panel.canvas.onpointermove = (e) => { hover = e.offsetX; };
     panel.canvas.onpointerleave = () => { hover = undefined; };
     return element('figure', {className: panel.tall ? 'tall' : ''},
-                   element('figcaption', {}, heading, legend), panel.canvas);
+                   element('figcaption', {}, heading, legend, panel.marks), panel.canvas);
   }));
 }
 
@@ -316,6 +322,19 @@ function showValues(view) {
   }
 }
 
+// Names of the marks under the first traces, in their colours.
+function showMarks() {
+  const panel = panels.find((p) => p.tall);
+  if (!store || !panel?.marks || panel.seen === undefined) return;
+  if (panel.marks.dataset.seen === String(panel.seen)) return;
+  panel.marks.dataset.seen = panel.seen;
+  panel.marks.replaceChildren(...kQuality.filter(([bit]) => panel.seen & bit).map(([, name, color]) => {
+    const mark = element('span', {textContent: name});
+    mark.style.setProperty('--c', `var(${color})`);
+    return mark;
+  }));
+}
+
 let drawn = 0, lastValues = 0;
 function draw(now) {
   requestAnimationFrame(draw);
@@ -323,6 +342,7 @@ function draw(now) {
   lastFrame = now;
   const data = forecasts || store;
   if (!data?.size) {
+    panels.forEach((panel) => drawEmpty(panel.canvas, 'no records yet'));
     if (status_ && page.dataset.state !== 'offline') setState('waiting', 'no records yet');
     return;
   }
@@ -342,10 +362,11 @@ function draw(now) {
   if (forecasts) ahead = forecasts.period() * series.horizon;
   if (paused && Number.isNaN(frozen)) frozen = edge;
   const right = paused ? frozen : quiet ? data.newest() : edge;
+  const from = Math.max(right - seconds, Math.min(data.oldest(), right));  // fills from the left
   const view = {
-    from: right - seconds, to: right + ahead, now: right,
+    from, to: Math.max(from + seconds + ahead, forecasts ? data.newest() + ahead : 0), now: right,
     // Points further apart than this are not joined; without a rate all are.
-    gap: period ? Math.max(5 * period, 0.05) : Infinity,
+    gap: period ? Math.max(5 * period, 0.05, 4 * (store?.spacing() ?? 0)) : Infinity,
   };
   if (hover !== undefined && panels[0]?.canvas) {
     const width = panels[0].canvas.clientWidth - kLeft - kRight;
@@ -361,6 +382,7 @@ function draw(now) {
   if (now - lastValues > 150) {
     lastValues = now;
     showValues(view);
+    showMarks();
   }
 }
 

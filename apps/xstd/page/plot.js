@@ -43,6 +43,14 @@ function timeLabel(t, step) {
   return t.toFixed(step < 0.1 ? 2 : step < 1 ? 1 : 0).replace('-', '−');
 }
 
+function drawEmpty(canvas, text) {
+  const {ctx, width, height} = prepare(canvas);
+  ctx.font = `13px ${css('--sans')}`;
+  ctx.fillStyle = css('--muted');
+  ctx.textAlign = 'center';
+  ctx.fillText(text, width / 2, height / 2);
+}
+
 // Axes and grid; gives the box and the scales.
 function frame(ctx, width, height, view, low, high) {
   const box = {left: kLeft, top: kTop, right: width - kRight, bottom: height - kBottom};
@@ -158,6 +166,7 @@ function scale(panel, low, high) {
   return panel.axis = [low, high];
 }
 
+// Under the traces, where a record's quality says something; gives the bits of all in view.
 function drawMarks(ctx, {box, X}, store, view) {
   const first = Math.max(store.begin, store.lower(view.from));
   let start = first;
@@ -166,9 +175,10 @@ function drawMarks(ctx, {box, X}, store, view) {
     ctx.fillStyle = css(color);
     ctx.fillRect(x, box.bottom - 3, Math.max(X(store.time(end)) - x, 1.5), 3);
   };
-  let color = null;
+  let color = null, seen = 0;
   for (let n = first; n < store.end; ++n) {
     const quality = store.quality[n % store.capacity];
+    seen |= quality;
     const now = quality ? kQuality.findLast(([bit]) => quality & bit)?.[2] ?? null : null;
     if (now !== color) {
       if (color) flush(n, color);
@@ -177,6 +187,7 @@ function drawMarks(ctx, {box, X}, store, view) {
     }
   }
   if (color) flush(store.end - 1, color);
+  return seen;
 }
 
 function drawCursor(ctx, {box, X}, view) {
@@ -232,7 +243,7 @@ function drawPanel(panel, store, view) {
     ctx.lineWidth = line.input ? 1.6 : 1.25;
     drawLine(ctx, line.points, Y);
   }
-  if (panel.tall) drawMarks(ctx, axes, store, view);
+  if (panel.tall) panel.seen = drawMarks(ctx, axes, store, view);
   drawCursor(ctx, axes, view);
   ctx.restore();
   return drawn;
