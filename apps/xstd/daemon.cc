@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <map>
 #include <utility>
 
 #include "apps/xstd/sources.h"
@@ -22,23 +21,6 @@ namespace {
 constexpr std::chrono::milliseconds kTick(20);
 constexpr std::chrono::seconds kFinalState(10);
 
-// Opens each model once, however many streams it has.
-class Models {
- public:
-  std::shared_ptr<const xst::Model> Open(const StreamConfig& stream) {
-    auto& model = models_[stream.model + "\n" + stream.device.ToString()];
-    if (!model) {
-      xst::Options options;
-      options.device = stream.device;
-      model = xst::Model::open(stream.model, options);
-    }
-    return model;
-  }
-
- private:
-  std::map<std::string, std::shared_ptr<const xst::Model>> models_;
-};
-
 // Errors of one stream say which.
 template <class F>
 auto Named(const std::string& stream, F make) {
@@ -49,19 +31,13 @@ auto Named(const std::string& stream, F make) {
   }
 }
 
-bool SignalWithin(const sigset_t& signals, std::chrono::milliseconds time) {
-  timespec wait{};
-  wait.tv_nsec = std::chrono::nanoseconds(time).count();
-  return sigtimedwait(&signals, nullptr, &wait) > 0;
-}
-
 }  // namespace
 
 void CheckModels(const DaemonConfig& config) {
-  Models models;
+  const ModelSet models = ModelSet::Open(config, nullptr);
   for (const StreamConfig& c : config.streams) {
     Named(c.name, [&] {
-      const auto stream = MakeStream(c, models.Open(c));
+      const auto stream = MakeStream(c, models.Of(c));
       if (c.source.type == SourceConfig::Type::replay) {
         ReplaySource(c.source.file, c.source.speed, stream->info());
       }
@@ -71,20 +47,24 @@ void CheckModels(const DaemonConfig& config) {
 
 Daemon::Daemon(const DaemonConfig& config, const DaemonOptions& options)
     : config_(config), options_(options) {
-  Models models;
+  models_ = ModelSet::Open(config_, nullptr);
   if (!config_.state_dir.empty()) state_ = std::make_unique<StateDir>(config_.state_dir);
-  std::vector<Stream*> streams;
   for (const StreamConfig& c : config_.streams) {
     feeds_.push_back(
-        Named(c.name, [&] { return std::make_unique<Feed>(c, models.Open(c), state_.get()); }));
-    streams.push_back(&feeds_.back()->stream());
+        Named(c.name, [&] { return std::make_unique<Feed>(c, models_.Of(c), state_.get()); }));
   }
+  models_.Decide(nullptr);
+  JoinBatches(models_);
   sink_ = std::make_unique<xst::zeromq::PubSink>(context_, config_.publish_endpoint);
-  // Last: a bound source already takes samples, and nothing may fail with them in hand.
-  for (auto& feed : feeds_) Named(feed->name(), [&] { feed->OpenSource(&context_); });
-  MakeLoops(streams);
+  if (config_.realtime.lock_memory) xst::stream::LockMemory();
+  MakeLoops();
   publisher_ = std::make_unique<xst::stream::Publisher>(
-      streams, std::vector<xst::stream::Sink*>{sink_.get()});
+      Streams(), std::vector<xst::stream::Sink*>{sink_.get()});
+  // Refused priorities are known before a source is there. Last: a bound source already takes
+  // samples, and nothing may fail with them in hand.
+  loop_->Start();
+  for (auto& [stream, loop] : forecast_loops_) loop->Start();
+  for (auto& feed : feeds_) Named(feed->name(), [&] { feed->OpenSource(&context_); });
 }
 
 Daemon::~Daemon() {
@@ -92,17 +72,53 @@ Daemon::~Daemon() {
   for (auto& feed : feeds_) feed->Join();  // while the step still goes on
 }
 
+std::vector<Stream*> Daemon::Streams() const {
+  std::vector<Stream*> streams;
+  for (const auto& feed : feeds_) streams.push_back(&feed->stream());
+  return streams;
+}
+
+Feed* Daemon::Find(const std::string& name) const {
+  const auto found = std::find_if(feeds_.begin(), feeds_.end(),
+                                  [&](const auto& feed) { return feed->name() == name; });
+  return found == feeds_.end() ? nullptr : found->get();
+}
+
 // A forecast takes as long as many steps: each forecasting stream has a step thread of its own.
-void Daemon::MakeLoops(const std::vector<Stream*>& streams) {
+void Daemon::MakeLoops() {
   std::vector<Stream*> stepped;
-  for (Stream* stream : streams) {
+  for (Stream* stream : Streams()) {
     if (stream->info().config.family == xst::formats::Family::tirex) {
-      loops_.push_back(std::make_unique<xst::stream::Loop>(std::vector{stream}));
+      auto& loop = forecast_loops_[stream];
+      if (!loop) {
+        loop = std::make_unique<xst::stream::Loop>(std::vector{stream}, config_.realtime.thread);
+      }
     } else {
       stepped.push_back(stream);
     }
   }
-  if (!stepped.empty()) loops_.push_back(std::make_unique<xst::stream::Loop>(stepped));
+  if (loop_) return loop_->SetStreams(std::move(stepped));
+  loop_ = std::make_unique<xst::stream::Loop>(std::move(stepped), config_.realtime.thread);
+}
+
+void Daemon::JoinBatches(const ModelSet& models) {
+  std::map<std::shared_ptr<xst::stream::Batch>, std::vector<Stream*>> joining;
+  for (const auto& feed : feeds_) {
+    // One that could not go over to a new model is none of these.
+    const auto batch = models.BatchOf(feed->config(), feed->model());
+    if (batch && feed->stream().stepper().batch() != batch.get()) {
+      joining[batch].push_back(&feed->stream());
+    }
+  }
+  for (const auto& [batch, streams] : joining) xst::stream::Join(batch, streams);
+}
+
+bool Daemon::Wait(const sigset_t& signals) {
+  timespec wait{};
+  wait.tv_nsec = std::chrono::nanoseconds(kTick).count();
+  const int signal = sigtimedwait(&signals, nullptr, &wait);
+  if (signal == SIGHUP) RequestReload();
+  return signal <= 0 || signal == SIGHUP;
 }
 
 bool Daemon::WaitForSubscriber(const sigset_t& signals) {
@@ -110,7 +126,7 @@ bool Daemon::WaitForSubscriber(const sigset_t& signals) {
                    std::chrono::duration_cast<steady_clock::duration>(
                        std::chrono::duration<double>(std::min(options_.wait_subscriber_s, 1e9)));
   while (steady_clock::now() < end && !sink_->PollSubscribed()) {
-    if (SignalWithin(signals, kTick)) return false;
+    if (!Wait(signals)) return false;
   }
   return true;
 }
@@ -122,11 +138,10 @@ int Daemon::Run(const sigset_t& signals) {
     if (!endpoint.empty()) ready += " " + feed->name() + "=" + endpoint;
   }
   std::fprintf(stderr, "%s\n", ready.c_str());
-  for (auto& loop : loops_) loop->Start();
   const bool go_on = WaitForSubscriber(signals);
   publisher_->Start();
   for (auto& feed : feeds_) feed->Start();  // also after a stop: what was pushed meanwhile is taken
-  while (go_on && !AllEnded() && !SignalWithin(signals, kTick)) Tick();
+  while (go_on && (preparing_.valid() || !AllEnded()) && Wait(signals)) Tick();
   Drain();
   for (const auto& feed : feeds_) feed->Report();
   if (!options_.summary.empty()) WriteSummary();
@@ -140,6 +155,7 @@ bool Daemon::AllEnded() const {
 }
 
 void Daemon::Tick() {
+  PollReload();
   for (auto& feed : feeds_) {
     feed->ReportAtTimes();
     feed->Keep(options_.snapshot_every_s);
@@ -152,7 +168,8 @@ void Daemon::Drain() {
   for (auto& feed : feeds_) feed->Drain();
   const auto last = steady_clock::now() + kFinalState;
   for (auto& feed : feeds_) feed->KeepLast(last);
-  for (auto& loop : loops_) loop->Stop();
+  loop_->Stop();
+  for (auto& [stream, loop] : forecast_loops_) loop->Stop();
   publisher_->Stop();
 }
 

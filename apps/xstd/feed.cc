@@ -4,6 +4,7 @@
 
 #include <exception>
 #include <functional>
+#include <limits>
 #include <random>
 #include <stop_token>
 #include <utility>
@@ -43,13 +44,18 @@ std::unique_ptr<Stream> MakeStream(const StreamConfig& config,
   options.name = config.name;
   options.queue = config.queue;
   options.on_full = config.on_full;
+  if (config.on_reload) options.replay = config.on_reload->replay;
   options.deadline = config.source.type != SourceConfig::Type::replay || config.source.speed > 0;
   return std::make_unique<Stream>(std::move(model), std::move(options), RandomEpoch());
 }
 
-Feed::Feed(const StreamConfig& config, std::shared_ptr<const xst::Model> model, StateDir* state)
-    : config_(config), state_(state), stream_(MakeStream(config, std::move(model))) {
-  if (state_) Restore();
+Feed::Feed(const StreamConfig& config, std::shared_ptr<const xst::Model> model, StateDir* state,
+           bool restore)
+    : config_(config),
+      model_(std::move(model)),
+      state_(state),
+      stream_(MakeStream(config, model_)) {
+  if (state_ && restore) Restore();
 }
 
 void Feed::Restore() {
@@ -59,6 +65,12 @@ void Feed::Restore() {
   try {
     stream_->Restore(*found.checkpoint);
   } catch (const Error& e) {
+    if (config_.on_reload && e.code() == xst::Status::other_model) {
+      // Outputs that are stepped again are not those of the former model.
+      found.checkpoint->epoch = xst::stream::NextEpoch(found.checkpoint->epoch);
+      TakeOver(*found.checkpoint, {0, 0});
+      return;
+    }
     throw Error(e.code(), found.file + ": " + e.what() +
                               "; give the stream its former model, or remove " +
                               state_->SlotPath(name(), 0) + " and .b to start it afresh");
@@ -66,11 +78,49 @@ void Feed::Restore() {
   spdlog::info("{}: goes on from {} at seq {}", name(), found.file, found.checkpoint->seq);
 }
 
-void Feed::OpenSource(zmq::context_t* context) {
-  source_ = MakeSource(config_.source, *stream_, context);
+void Feed::TakeOver(const Checkpoint& checkpoint, const xst::stream::History& history) {
+  KeepSoon();
+  try {
+    xst::LoadOptions options;
+    options.allow_other_weights = true;
+    stream_->Restore(checkpoint, options);
+    spdlog::info("{}: goes on at seq {} with the state it had", name(), checkpoint.seq);
+  } catch (const Error& e) {
+    if (e.code() != xst::Status::other_model) throw;
+    stream_->RestoreAfresh(checkpoint, history);
+    spdlog::warn("{}: goes on at seq {} with a fresh state behind {} inputs again: {}", name(),
+                 checkpoint.seq, history.size(), e.what());
+  }
+}
+
+void Feed::Swap(const StreamConfig& config, std::shared_ptr<const xst::Model> model,
+                std::unique_ptr<xst::stream::Stepper> stepper) {
+  if (model->info().arch_hash == model_->info().arch_hash) {
+    xst::LoadOptions options;
+    options.allow_other_weights = true;
+    stream_->Replace(std::move(stepper), options);
+  } else {
+    stream_->Renew(std::move(stepper));
+    spdlog::warn("{}: the new model has another architecture: a fresh state behind {} inputs again",
+                 name(), stream_->history().size());
+  }
+  model_ = std::move(model);
+  config_ = config;
+  KeepSoon();
+}
+
+void Feed::KeepSoon() {
+  last_request_ = {};
+  kept_samples_ = std::numeric_limits<uint64_t>::max();
+}
+
+void Feed::OpenSource(zmq::context_t* context, const SourceConfig& source) {
+  source_ = MakeSource(source, *stream_, context);
+  config_.source = source;
 }
 
 void Feed::Start() {
+  if (!source_) return;
   thread_ = std::jthread([this](std::stop_token stop) {
     try {
       source_->Run(*stream_, std::move(stop));
@@ -174,11 +224,16 @@ void Feed::Drain() {
   }
 }
 
-void Feed::KeepLast(steady_clock::time_point end) {
-  if (!state_ || stream_->counts().samples == 0) return;
+Checkpoint* Feed::LastCheckpoint(steady_clock::time_point end) {
   stream_->RequestCheckpoint();
   Checkpoint* checkpoint = nullptr;
   WaitUntil(end, [&] { return (checkpoint = stream_->FetchCheckpoint()) != nullptr; });
+  return checkpoint;
+}
+
+void Feed::KeepLast(steady_clock::time_point end) {
+  if (!state_ || stream_->counts().samples == 0) return;
+  Checkpoint* const checkpoint = LastCheckpoint(end);
   if (checkpoint && Write(checkpoint)) return;
   spdlog::error(
       "{}: expected to write the last snapshot, got {}; the next start goes on from an older one",

@@ -71,6 +71,24 @@ void Loop::Stop() {
   thread_.join();
 }
 
+// The step thread wakes nobody, so that it is looked at.
+void Loop::Pause() {
+  if (!thread_.joinable()) return;
+  const uint32_t pause = pauses_.load(std::memory_order_relaxed) + 1;
+  pauses_.store(pause, std::memory_order_release);
+  bell_.Ring();
+  while (heard_.load(std::memory_order_acquire) != pause) {
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+}
+
+void Loop::Resume() {
+  if (!thread_.joinable()) return;
+  Arrange();
+  pauses_.fetch_add(1, std::memory_order_release);
+  bell_.Ring();
+}
+
 bool Loop::TurnOf(Group* group) noexcept {
   bool worked = false;
   group->waiting.clear();
@@ -97,7 +115,10 @@ bool Loop::Turn() noexcept {
 void Loop::Run() noexcept {
   while (!stop_.load(std::memory_order_acquire)) {
     const int heard = bell_.Heard();
-    if (!Turn()) bell_.Wait(heard);
+    const uint32_t pauses = pauses_.load(std::memory_order_acquire);
+    const bool paused = pauses % 2 != 0;
+    if (paused) heard_.store(pauses, std::memory_order_release);
+    if (paused || !Turn()) bell_.Wait(heard);
   }
 }
 
@@ -113,6 +134,7 @@ Publisher::Publisher(std::vector<Stream*> streams, std::vector<Sink*> sinks)
 }
 
 void Publisher::SetStreams(std::vector<Stream*> streams) {
+  const std::lock_guard lock(mutex_);
   streams_ = std::move(streams);
   for (const Stream* s : streams_) {
     y_.resize(std::max<size_t>(y_.size(), s->info().output_width));
@@ -157,7 +179,10 @@ void Publisher::Run() {
   for (;;) {
     const bool last = stop_.load(std::memory_order_acquire);
     bool any = false;
-    for (Stream* s : streams_) any |= Drain(s);
+    {
+      const std::lock_guard lock(mutex_);
+      for (Stream* s : streams_) any |= Drain(s);
+    }
     if (any) {
       pause = kShortest;
     } else if (last) {

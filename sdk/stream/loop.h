@@ -2,7 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <thread>
 #include <vector>
@@ -25,8 +27,12 @@ class Loop {
   ~Loop();  // stops
   // Throws Error if the options are refused.
   void Start();
+  bool started() const { return thread_.joinable(); }
   void Stop();  // samples that still wait stay in their rings
-  // While it is stopped. A stream that comes or goes has no input side at that time.
+  // Keeps the thread between two turns: samples wait in their rings meanwhile.
+  void Pause();
+  void Resume();
+  // While it is stopped or paused. A stream that comes or goes has no input side at that time.
   void SetStreams(std::vector<Stream*> streams);
 
   // What its thread does, for who has none: Arrange() finds the batches, Turn() gives every stream
@@ -48,6 +54,7 @@ class Loop {
   std::vector<Group> groups_;
   Doorbell bell_;
   std::atomic<bool> stop_{false};
+  std::atomic<uint32_t> pauses_{0}, heard_{0};  // odd: paused; what the thread has seen of it
   std::thread thread_;
 };
 
@@ -63,12 +70,13 @@ class Publisher {
   ~Publisher();  // stops
   void Start();
   void Stop();                                    // after handing over what is in the rings
-  void SetStreams(std::vector<Stream*> streams);  // while it is stopped
+  void SetStreams(std::vector<Stream*> streams);  // any time
 
  private:
   void Run();
   bool Drain(Stream* stream);
 
+  std::mutex mutex_;  // of streams_, y_ and x_
   std::vector<Stream*> streams_;
   std::vector<Sink*> sinks_;
   std::vector<float> y_, x_;

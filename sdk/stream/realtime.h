@@ -11,6 +11,7 @@ namespace xst::stream {
 struct ThreadOptions {
   uint32_t priority = 0;  // SCHED_FIFO, 1 to 99; 0: as the process
   std::vector<int> cpus;  // empty: any
+  bool operator==(const ThreadOptions&) const = default;
 };
 
 // Throws Error that says what to grant.
