@@ -82,6 +82,7 @@ StreamConfig ReadStream(const File& file, const YamlNode& node, const std::strin
   uint32_t on_full = stream.source.type == SourceConfig::Type::sub ? 1 : 0;
   map.Choice("on_full", {"block", "drop_oldest"}, &on_full);
   stream.on_full = static_cast<xst::stream::OnFull>(on_full);
+  stream.on_reload = ReadOnReload(&map);
   std::string device;
   if (map.String("device", &device)) {
     xst::Fault fault;
@@ -141,6 +142,7 @@ DaemonConfig ParseConfig(const std::string& text, const std::string& name,
   config.http = ReadHttp(&root);
   config.log = ReadLog(&root);
   if (root.Has("state_dir")) config.state_dir = file.Path(Text(&root, "state_dir"));
+  config.realtime = ReadRealtime(&root);
   config.streams = ReadStreams(file, &root);
   root.Finish();
   if (!remarks.empty()) throw Error(Status::invalid_config, remarks.front());

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <limits>
 #include <random>
 #include <stop_token>
 #include <utility>
@@ -52,32 +53,37 @@ std::unique_ptr<Stream> MakeStream(const StreamConfig& config,
   options.queue = config.queue;
   options.on_full = config.on_full;
   if (IsLossless(config)) options.patience = kPatience;
+  if (config.on_reload) options.replay = config.on_reload->replay;
   options.deadline = config.source.type != SourceConfig::Type::replay || config.source.speed > 0;
   return std::make_unique<Stream>(std::move(model), std::move(options), RandomEpoch());
 }
 
-Feed::Feed(const StreamConfig& config, std::shared_ptr<const xst::Model> model, StateDir* state)
+Feed::Feed(const StreamConfig& config, std::shared_ptr<const xst::Model> model, StateDir* state,
+           bool restore)
     : config_(config),
+      model_(std::move(model)),
       state_(state),
       lossless_(state && IsLossless(config)),
-      stream_(MakeStream(config, std::move(model))) {
-  if (state_) Restore();
+      stream_(MakeStream(config, model_)) {
+  if (state_ && restore) Restore();
 }
 
 void Feed::Restore() {
   StateDir::Found found = state_->Read(name());
   if (!found.warning.empty()) spdlog::warn("{}: {}", name(), found.warning);
-  if (config_.source.type == SourceConfig::Type::acked) {
-    log_ = std::make_unique<InputLog>(state_->path(), name(), stream_->info().input_width,
-                                      found.checkpoint ? &*found.checkpoint : nullptr);
-    if (!log_->warning().empty()) spdlog::warn("{}: {}", name(), log_->warning());
-  }
+  OpenLog(found.checkpoint ? &*found.checkpoint : nullptr);
   if (!found.checkpoint) return;
   fresh_ = false;
   kept_position_ = found.checkpoint->position;
   try {
     stream_->Restore(*found.checkpoint);
   } catch (const Error& e) {
+    if (config_.on_reload && e.code() == xst::Status::other_model) {
+      // Outputs that are stepped again are not those of the former model.
+      found.checkpoint->epoch = xst::stream::NextEpoch(found.checkpoint->epoch);
+      TakeOver(*found.checkpoint, {0, 0});
+      return;
+    }
     throw Error(e.code(), found.file + ": " + e.what() +
                               "; give the stream its former model, or remove " +
                               state_->SlotPath(name(), 0) + " and .b to start it afresh");
@@ -89,11 +95,60 @@ void Feed::Restore() {
   }
 }
 
-void Feed::OpenSource(zmq::context_t* context) {
-  source_ = MakeSource(config_.source, *stream_, context, log_.get());
+void Feed::OpenLog(const Checkpoint* from) {
+  if (config_.source.type != SourceConfig::Type::acked) return;
+  log_ = std::make_unique<InputLog>(state_->path(), name(), stream_->info().input_width, from);
+  if (!log_->warning().empty()) spdlog::warn("{}: {}", name(), log_->warning());
+}
+
+void Feed::TakeOver(const Checkpoint& checkpoint, const xst::stream::History& history) {
+  KeepSoon();
+  OpenLog(&checkpoint);
+  try {
+    xst::LoadOptions options;
+    options.allow_other_weights = true;
+    stream_->Restore(checkpoint, options);
+    spdlog::info("{}: goes on at seq {} with the state it had", name(), checkpoint.seq);
+  } catch (const Error& e) {
+    if (e.code() != xst::Status::other_model) throw;
+    stream_->RestoreAfresh(checkpoint, history);
+    spdlog::warn("{}: goes on at seq {} with a fresh state behind {} inputs again: {}", name(),
+                 checkpoint.seq, history.size(), e.what());
+  }
+}
+
+void Feed::Swap(const StreamConfig& config, std::shared_ptr<const xst::Model> model,
+                std::unique_ptr<xst::stream::Stepper> stepper) {
+  if (model->info().arch_hash == model_->info().arch_hash) {
+    xst::LoadOptions options;
+    options.allow_other_weights = true;
+    stream_->Replace(std::move(stepper), options);
+  } else {
+    stream_->Renew(std::move(stepper));
+    spdlog::warn("{}: the new model has another architecture: a fresh state behind {} inputs again",
+                 name(), stream_->history().size());
+  }
+  model_ = std::move(model);
+  config_ = config;
+  KeepSoon();
+}
+
+void Feed::KeepSoon() {
+  last_request_ = {};
+  kept_samples_ = std::numeric_limits<uint64_t>::max();
+}
+
+void Feed::OpenSource(zmq::context_t* context, const SourceConfig& source) {
+  if (source.type == SourceConfig::Type::acked && !log_) {
+    throw Error(xst::Status::invalid_argument,
+                "source: expected one without an input log, got acked");
+  }
+  source_ = MakeSource(source, *stream_, context, log_.get());
+  config_.source = source;
 }
 
 void Feed::Start() {
+  if (!source_) return;
   started_ = steady_clock::now();
   if (lossless_) last_request_ = started_;
   thread_ = std::jthread([this](std::stop_token stop) {
@@ -234,12 +289,17 @@ void Feed::Drain(steady_clock::time_point end, const std::function<void()>& tick
   }
 }
 
-void Feed::KeepLast(steady_clock::time_point end) {
-  if (!state_ || stream_->counts().samples == 0) return;
+Checkpoint* Feed::LastCheckpoint(steady_clock::time_point end) {
   stream_->RequestCheckpoint();
   Checkpoint* checkpoint = nullptr;
   WaitUntil(end, [&] { return (checkpoint = stream_->FetchCheckpoint()) != nullptr; });
   if (lossless_) std::this_thread::sleep_until(drained_ + kFlush);
+  return checkpoint;
+}
+
+void Feed::KeepLast(steady_clock::time_point end) {
+  if (!state_ || stream_->counts().samples == 0) return;
+  Checkpoint* const checkpoint = LastCheckpoint(end);
   if (checkpoint && Write(checkpoint)) return;
   spdlog::error(
       "{}: expected to write the last snapshot, got {}; the next start goes on from an older one",

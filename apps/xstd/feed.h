@@ -35,20 +35,33 @@ namespace xstd {
 // Used by the control thread alone.
 class Feed {
  public:
-  // Restores the stream from `state` (null: nothing is kept), which must outlive the feed. Throws
-  // xst::Error.
-  Feed(const StreamConfig& config, std::shared_ptr<const xst::Model> model, StateDir* state);
+  // Restores the stream from `state` (null: nothing is kept), which must outlive the feed, or
+  // leaves that to TakeOver. Throws xst::Error.
+  Feed(const StreamConfig& config, std::shared_ptr<const xst::Model> model, StateDir* state,
+       bool restore = true);
+  // Goes on where another feed stood: with its state if the architecture is the same, else afresh
+  // behind its `history`. Throws xst::Error.
+  void TakeOver(const xst::stream::Checkpoint& checkpoint, const xst::stream::History& history);
+  // Goes on with another model, stepped by `stepper`, while nothing steps the stream: with its
+  // state if the architecture is the same, else as on_reload says. Throws xst::Error and changes
+  // nothing.
+  void Swap(const StreamConfig& config, std::shared_ptr<const xst::Model> model,
+            std::unique_ptr<xst::stream::Stepper> stepper);
 
   const StreamConfig& config() const { return config_; }
   const std::string& name() const { return config_.name; }
+  const std::shared_ptr<const xst::Model>& model() const { return model_; }
   xst::stream::Stream& stream() { return *stream_; }
   const xst::stream::Stream& stream() const { return *stream_; }
 
   // Binds or connects. A bound source already takes samples: nothing may fail behind it. Throws
   // xst::Error.
-  void OpenSource(zmq::context_t* context);
-  std::string endpoint() const { return source_->endpoint(); }
-  void Start();  // the source, on a thread of its own
+  void OpenSource(zmq::context_t* context) { OpenSource(context, config_.source); }
+  void OpenSource(zmq::context_t* context, const SourceConfig& source);  // instead of its own
+  void CloseSource() { source_.reset(); }                                // after Join
+  bool has_source() const { return source_ != nullptr; }
+  std::string endpoint() const { return source_ ? source_->endpoint() : std::string(); }
+  void Start();  // the source, if there is one, on a thread of its own
   void RequestStop() { thread_.request_stop(); }
   void Join();
   bool ended() const { return ended_; }    // the source has
@@ -71,19 +84,26 @@ class Feed {
   void Drain(std::chrono::steady_clock::time_point end, const std::function<void()>& tick);
   // The last checkpoint, of a drained stream; waits for it until `end`.
   void KeepLast(std::chrono::steady_clock::time_point end);
+  // The same for who takes over; null if there was none by then.
+  xst::stream::Checkpoint* LastCheckpoint(std::chrono::steady_clock::time_point end);
+  // Lets the next Keep() write one, whatever the time.
+  void KeepSoon();
 
   uint64_t snapshots() const { return snapshots_; }
   uint64_t snapshot_errors() const { return snapshot_errors_; }
   uint64_t log_errors() const { return log_ ? log_->errors() : 0; }
 
   static constexpr std::chrono::seconds kFlush{1};
+  static constexpr std::chrono::seconds kLongestDrain{60};  // xstd.service waits longer
 
  private:
   void Restore();
-  void Keep(xst::stream::Checkpoint* checkpoint);  // throws
+  void OpenLog(const xst::stream::Checkpoint* from);  // of an acked source; null: fresh
+  void Keep(xst::stream::Checkpoint* checkpoint);     // throws
   bool Write(xst::stream::Checkpoint* checkpoint);
 
-  const StreamConfig config_;
+  StreamConfig config_;
+  std::shared_ptr<const xst::Model> model_;
   StateDir* const state_;
   const bool lossless_;
   std::unique_ptr<InputLog> log_;

@@ -25,6 +25,7 @@ sigset_t BlockSignals() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is a failed write
@@ -68,6 +69,7 @@ int main(int argc, char** argv) {
                   config.streams.size() == 1 ? "" : "s");
       return 0;
     }
+    options.config_path = config_path;
     return xstd::Daemon(config, options).Run(signals);
   } catch (const std::exception& e) {
     return Fail(kFailure, e.what());
