@@ -6,18 +6,33 @@
 #include <string_view>
 #include <vector>
 
+#include "apps/xstd/networks.h"
 #include "sdk/device.h"
 #include "sdk/stream/stream.h"
 
 namespace xstd {
 
 struct SourceConfig {
-  enum class Type : uint8_t { replay, pull, sub, stdin_lines };
+  enum class Type : uint8_t { replay, pull, sub, stdin_lines, udp, serial, mqtt };
   Type type = Type::replay;
-  std::string file;      // replay
-  double speed = 1;      // replay; 0: as fast as it goes
-  std::string endpoint;  // pull, sub
-  std::string topic;     // sub
+  std::string file;                   // replay
+  double speed = 1;                   // replay; 0: as fast as it goes
+  std::string endpoint;               // pull, sub, udp, mqtt
+  std::string topic;                  // sub, mqtt
+  std::vector<Network> allow;         // udp: who may send; empty: all
+  std::string device;                 // serial
+  uint32_t baud = 115200;             // serial
+  std::string client_id;              // mqtt; empty: xstd-HOST-STREAM
+  std::string username;               // mqtt
+  std::string password_file, cafile;  // mqtt
+};
+
+// When samples are in order, on time and on the model's grid (sdk/stream/intake.h).
+struct ClockRules {
+  uint32_t order_window = 0;
+  xst::stream::Resample resample = xst::stream::Resample::none;
+  double stale_s = 0;          // 0: never stale
+  std::string resample_place;  // FILE:LINE:COLUMN, for what only the model tells
 };
 
 struct StreamConfig {
@@ -25,6 +40,7 @@ struct StreamConfig {
   std::string model;
   xst::Device device;
   SourceConfig source;
+  ClockRules clock;
   uint32_t queue = 1024;
   xst::stream::OnFull on_full = xst::stream::OnFull::block;
 };

@@ -43,6 +43,14 @@ std::unique_ptr<Stream> MakeStream(const StreamConfig& config,
   options.name = config.name;
   options.queue = config.queue;
   options.on_full = config.on_full;
+  options.order_window = config.clock.order_window;
+  options.resample = config.clock.resample;
+  options.stale_s = config.clock.stale_s;
+  if (options.resample != xst::stream::Resample::none && !(model->info().rate_hz > 0)) {
+    throw Error(xst::Status::invalid_config,
+                config.clock.resample_place + ": clock.resample: expected none (model " +
+                    config.model + " takes events, rate_hz 0), got another");
+  }
   options.deadline = config.source.type != SourceConfig::Type::replay || config.source.speed > 0;
   return std::make_unique<Stream>(std::move(model), std::move(options), RandomEpoch());
 }
@@ -73,7 +81,9 @@ void Feed::OpenSource(zmq::context_t* context) {
 void Feed::Start() {
   thread_ = std::jthread([this](std::stop_token stop) {
     try {
-      source_->Run(*stream_, std::move(stop));
+      stream_->SourceStarts();
+      source_->Run(*stream_, stop);
+      stream_->SourceEnds(stop.stop_requested());
     } catch (const std::exception& e) {
       spdlog::error("{}: {}", name(), e.what());
       failed_ = true;
@@ -87,6 +97,14 @@ void Feed::Join() {
 }
 
 void Feed::ReportAtTimes() {
+  if (stream_->stale() != reported_stale_) {
+    reported_stale_ = !reported_stale_;
+    if (reported_stale_) {
+      spdlog::warn("{}: stale, no sample for {} s", name(), config_.clock.stale_s);
+    } else {
+      spdlog::info("{}: samples again", name());
+    }
+  }
   if (steady_clock::now() - last_report_ >= kReportEvery) Report();
 }
 
@@ -94,10 +112,9 @@ void Feed::ReportAtTimes() {
 void Feed::Report() {
   const auto c = stream_->counts();
   auto& r = reported_;
-  const bool any = c.rejected > r.rejected || c.dropped > r.dropped ||
-                   c.duplicates > r.duplicates || c.missing > r.missing ||
-                   c.time_back > r.time_back || c.errors > r.errors ||
-                   snapshot_errors_ > reported_errors_;
+  bool any = c.rejected > r.rejected || c.dropped > r.dropped || c.duplicates > r.duplicates ||
+             c.missing > r.missing || c.time_back > r.time_back || c.errors > r.errors ||
+             snapshot_errors_ > reported_errors_ || c.too_late > r.too_late;
   if (c.rejected > r.rejected) {
     spdlog::warn("{}: {} malformed messages, the last: {}", name(), c.rejected,
                  stream_->last_reject());
@@ -112,6 +129,10 @@ void Feed::Report() {
   if (c.time_back > r.time_back) {
     spdlog::warn("{}: the source's time stepped back {} times", name(), c.time_back);
   }
+  ReportSource(&any);
+  if (c.too_late > r.too_late) {
+    spdlog::warn("{}: {} samples dropped, they came behind the order window", name(), c.too_late);
+  }
   if (c.errors > r.errors) spdlog::error("{}: {} samples refused by the model", name(), c.errors);
   if (snapshot_errors_ > reported_errors_) {
     spdlog::error("{}: {} snapshots failed, the stream goes on; the last: {}", name(),
@@ -120,6 +141,19 @@ void Feed::Report() {
   }
   r = c;
   if (any) last_report_ = steady_clock::now();
+}
+
+void Feed::ReportSource(bool* any) {
+  const auto c = source_counts();
+  if (c.lost > reported_source_.lost) {
+    spdlog::warn("{}: {} messages lost before they were read", name(), c.lost);
+    *any = true;
+  }
+  if (c.refused > reported_source_.refused) {
+    spdlog::warn("{}: {} messages refused, their sender is not allowed", name(), c.refused);
+    *any = true;
+  }
+  reported_source_ = c;
 }
 
 void Feed::Keep(double every_s) {

@@ -32,6 +32,9 @@ class Feed {
   // xst::Error.
   void OpenSource(zmq::context_t* context);
   std::string endpoint() const { return source_->endpoint(); }
+  xst::stream::SourceCounts source_counts() const {
+    return source_ ? source_->counts() : xst::stream::SourceCounts{};
+  }
   void Start();  // the source, on a thread of its own
   void RequestStop() { thread_.request_stop(); }
   void Join();
@@ -54,6 +57,7 @@ class Feed {
 
  private:
   void Restore();
+  void ReportSource(bool* any);
   bool Write(xst::stream::Checkpoint* checkpoint);
 
   const StreamConfig config_;
@@ -64,6 +68,8 @@ class Feed {
 
   std::chrono::steady_clock::time_point last_report_{}, last_request_{};
   xst::stream::StreamCounts reported_;
+  xst::stream::SourceCounts reported_source_;
+  bool reported_stale_ = false;
   bool requested_ = false;
   uint64_t kept_samples_ = 0;
   uint64_t snapshots_ = 0, snapshot_errors_ = 0, reported_errors_ = 0;
