@@ -175,5 +175,28 @@ TEST_F(XstdMqtt, CredentialsComeFromAFileOfTheOwnerAndAreNotSaid) {
   EXPECT_EQ(wrong.err().find("wr0ng"), std::string::npos) << wrong.err();
 }
 
+TEST_F(XstdMqtt, TlsToTheBrokerOfTheCertificateAndToNoOther) {
+  if (access("/usr/bin/openssl", X_OK) != 0) GTEST_SKIP() << "openssl is not installed";
+  for (const std::string name : {"broker", "other"}) {
+    const std::string make =
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+        "-days 2 -subj /CN=" +
+        name + " -addext subjectAltName=IP:127.0.0.1 " + "-keyout " + (work_ / name) +
+        ".key -out " + (work_ / name) + ".pem 2>/dev/null";
+    ASSERT_EQ(std::system(make.c_str()), 0);
+  }
+  StartBroker("allow_anonymous true\ncertfile " + (work_ / "broker.pem") + "\nkeyfile " +
+              (work_ / "broker.key") + "\n");
+  Daemon daemon(Config(Source(", cafile: broker.pem")), {"--wait-subscriber", "0"});
+  ASSERT_TRUE(daemon.Ready()) << daemon.err();
+  WaitFor(daemon, "subscribed to");
+  EXPECT_EQ(daemon.Stop(), 0);
+  Daemon wrong(Config(Source(", cafile: other.pem")), {"--wait-subscriber", "0"});
+  ASSERT_TRUE(wrong.Ready()) << wrong.err();
+  WaitFor(wrong, "tries again");
+  EXPECT_EQ(wrong.Stop(), 0);
+  EXPECT_EQ(wrong.err().find("subscribed"), std::string::npos) << wrong.err();
+}
+
 }  // namespace
 }  // namespace xst::e2e

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <random>
 #include <string>
 #include <thread>
@@ -75,6 +77,22 @@ TEST_F(XstdSources, UdpOthersThanAllowedAreDroppedAndCounted) {
   ExpectRun(subscriber.Get(1), {1});
   EXPECT_EQ(daemon.Stop(), 0);
   EXPECT_NE(daemon.err().find("2 messages refused"), std::string::npos) << daemon.err();
+}
+
+TEST_F(XstdSources, UdpWhatTheSocketCannotHoldIsCounted) {
+  Daemon daemon(Config("{type: udp, endpoint: \"127.0.0.1:0\"}"), kWait);
+  ASSERT_TRUE(daemon.Ready()) << daemon.err();
+  Subscriber subscriber(context_, daemon.endpoint("publish"));
+  UdpSender sender(daemon.endpoint("ecg"));
+  sender.Send(Record(0, 1));
+  ASSERT_EQ(subscriber.Get(1).size(), 1u);
+  daemon.Signal(SIGSTOP);
+  for (int i = 0; i < 300; ++i) sender.Send(std::string(60000, '?'));  // more than any buffer
+  daemon.Signal(SIGCONT);
+  for (size_t i = 1; subscriber.Get(2, 100).size() < 2; ++i) sender.Send(Record(i, 1));
+  EXPECT_EQ(daemon.Stop(), 0);
+  EXPECT_NE(daemon.err().find("messages lost before they were read"), std::string::npos)
+      << daemon.err();
 }
 
 TEST_F(XstdSources, UdpAddressesThatAreRefused) {
@@ -224,6 +242,25 @@ TEST_F(XstdSources, ASilentSourceIsStaleUntilTheNextSample) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   EXPECT_EQ(daemon.Stop(), 0);
+}
+
+TEST_F(XstdSources, EventsAreNotResampled) {
+  const std::string folder = work_ / "events";
+  fs::copy(std::string(XST_TEST_DATA) + "/stream/forecaster", folder);
+  std::ifstream in(folder + "/config.yaml");
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  const std::string rate = "rate_hz: 100";
+  ASSERT_NE(text.find(rate), std::string::npos);
+  text.replace(text.find(rate), rate.size(), "rate_hz: 0");
+  fs::remove(folder + "/config.yaml");
+  work_.Write("events/config.yaml", text);
+  const Finished pack = RunProgram("xst", {"pack", folder, "-o", work_ / "forecaster.xst"});
+  ASSERT_EQ(pack.status, 0) << pack.err;
+  const Finished run = RunProgram(
+      "xstd", {"--check-config", "--config", Config("{type: stdin}", "clock: {resample: hold}")});
+  EXPECT_EQ(run.status, 1);
+  EXPECT_NE(run.err.find("xstd.yaml:3:"), std::string::npos) << run.err;
+  EXPECT_NE(run.err.find("clock.resample: expected none"), std::string::npos) << run.err;
 }
 
 TEST_F(XstdSources, AResampledRecordingIsTheSameInOnePieceAndInParts) {
