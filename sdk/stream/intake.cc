@@ -60,8 +60,8 @@ bool Intake::Take(const SampleHead& head, std::span<const float> x, const Emit& 
     resumed_t_.reset();
   }
   if (resumed_t_ && head.t <= *resumed_t_) {
-    resampler_->Prime(head, x, order_.position());
-    return order_.Skip(head, release);
+    const bool used = resampler_->Prime(head, x, order_.position());
+    return order_.Skip(head, !used, release);
   }
   return order_.Take(head, x, release);
 }

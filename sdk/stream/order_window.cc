@@ -51,17 +51,19 @@ std::optional<double> OrderWindow::last_t() const {
   return last_.t;
 }
 
-bool OrderWindow::Skip(const SampleHead& head, const Release& release) {
+bool OrderWindow::Skip(const SampleHead& head, bool duplicate, const Release& release) {
   ++arrivals_;
   position_ = head.position;
+  if (duplicate) ++duplicates_;
   return ReleaseDue(release);
 }
 
-// The last few released are known by their keys; what was released before a restart came then.
+// The last few released are known by their keys; what lies before a restart is taken for known.
 void OrderWindow::Drop(const Key& key) {
+  const bool resumed = has_resumed_ && !Less(resumed_, key);
   const auto end = recent_.begin() + static_cast<ptrdiff_t>(recent_count_);
-  const bool again = (has_resumed_ && !Less(resumed_, key)) ||
-                     std::any_of(recent_.begin(), end, [&](const Key& k) { return Same(k, key); });
+  const bool again =
+      resumed || std::any_of(recent_.begin(), end, [&](const Key& k) { return Same(k, key); });
   ++(again ? duplicates_ : too_late_);
 }
 

@@ -35,8 +35,8 @@ class OrderWindow {
 
   // False: `release` was stopped.
   bool Take(const SampleHead& head, std::span<const float> x, const Release& release);
-  // Passes a sample over that is known to have been released.
-  bool Skip(const SampleHead& head, const Release& release);
+  // Passes a sample over that is known to have been released; counted if it is of no use.
+  bool Skip(const SampleHead& head, bool duplicate, const Release& release);
   // Releases all that waits.
   bool Flush(const Release& release);
   // And forgets what was released.

@@ -25,8 +25,10 @@ std::optional<double> Resampler::last_t() const {
   return {};
 }
 
-void Resampler::Prime(const SampleHead& head, std::span<const float> x, uint64_t before) {
-  if (!left_.valid || head.t > left_.t) Keep(head, x, before);
+bool Resampler::Prime(const SampleHead& head, std::span<const float> x, uint64_t before) {
+  if (left_.valid && head.t <= left_.t) return false;
+  Keep(head, x, before);
+  return true;
 }
 
 void Resampler::Keep(const SampleHead& head, std::span<const float> x, uint64_t before) {

@@ -152,7 +152,7 @@ TEST_F(XstdMqtt, CredentialsComeFromAFileOfTheOwnerAndAreNotSaid) {
   const std::string config = Config(Source(", username: me, password_file: pw"));
   const std::string file = work_.Write("pw", "s3cret-word\n");
   chmod(file.c_str(), 0644);
-  const Finished open = RunProgram("xstd", {"--config", config});
+  const Finished open = RunProgram("xstd", {"--check-config", "--config", config});
   EXPECT_EQ(open.status, 1);
   EXPECT_NE(open.err.find("got mode 0644"), std::string::npos) << open.err;
   EXPECT_EQ(open.err.find("s3cret"), std::string::npos);
