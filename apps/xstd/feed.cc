@@ -121,7 +121,8 @@ void Feed::Report() {
   }
   if (c.dropped > r.dropped) spdlog::warn("{}: {} samples dropped, queue full", name(), c.dropped);
   if (c.duplicates > r.duplicates) {
-    spdlog::warn("{}: {} samples dropped, their seq or time was not above the last", name(), c.duplicates);
+    spdlog::warn("{}: {} samples dropped, their seq or time was not above the last", name(),
+                 c.duplicates);
   }
   if (c.missing > r.missing) {
     spdlog::warn("{}: {} samples missing in {} gaps", name(), c.missing, c.gaps);

@@ -29,7 +29,7 @@ class Resampler {
 
   // `t`: the last grid point emitted.
   void Restore(double t);
-  // What lies at or before that one: its latest is the left neighbour of the next. False: it is not.
+  // What lies at or before that one: its latest is the left neighbour of the next. False: not it.
   bool Prime(const SampleHead& head, std::span<const float> x, uint64_t before);
 
   // In order. `before`: where the source goes on to give this sample again. False: `emit` was
