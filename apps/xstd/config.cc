@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "apps/xstd/config_acked.h"
+#include "apps/xstd/config_sources.h"
 #include "formats/config_reader.h"
 #include "formats/status.h"
 
@@ -56,7 +57,7 @@ SourceConfig ReadSource(const File& file, const YamlNode& node) {
   SourceConfig source;
   map.Require("type");
   uint32_t type = 0;
-  map.Choice("type", {"replay", "pull", "sub", "stdin", "acked"}, &type);
+  map.Choice("type", {"replay", "pull", "sub", "stdin", "acked", "udp", "serial", "mqtt"}, &type);
   source.type = static_cast<Type>(type);
   if (source.type == Type::replay) {
     source.file = file.Path(Text(&map, "file"));
@@ -64,6 +65,8 @@ SourceConfig ReadSource(const File& file, const YamlNode& node) {
       const YamlNode& speed = map.Require("speed");
       map.Fail(speed, "speed", "a number of at least 0", speed.Describe());
     }
+  } else if (IsDeviceSource(source.type)) {
+    ReadDeviceSource(&map, file.folder, &source);
   } else if (source.type != Type::stdin_lines) {
     source.endpoint = Text(&map, "endpoint");
     if (source.type == Type::sub) map.String("topic", &source.topic);
@@ -79,7 +82,8 @@ StreamConfig ReadStream(const File& file, const YamlNode& node, const std::strin
   stream.model = file.Path(Text(&map, "model"));
   stream.source = ReadSource(file, map.Require("source"));
   map.Integer("queue", 2, kMaxQueue, &stream.queue);
-  uint32_t on_full = stream.source.type == SourceConfig::Type::sub ? 1 : 0;
+  stream.clock = ReadClock(&map);
+  uint32_t on_full = WaitsForRoom(stream.source.type) ? 0 : 1;
   map.Choice("on_full", {"block", "drop_oldest"}, &on_full);
   stream.on_full = static_cast<xst::stream::OnFull>(on_full);
   stream.on_reload = ReadOnReload(&map);

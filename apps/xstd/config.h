@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "apps/xstd/config_ops.h"
+#include "apps/xstd/networks.h"
 #include "formats/config_reader.h"
 #include "sdk/device.h"
 #include "sdk/stream/realtime.h"
@@ -16,12 +17,18 @@
 namespace xstd {
 
 struct SourceConfig {
-  enum class Type : uint8_t { replay, pull, sub, stdin_lines, acked };
+  enum class Type : uint8_t { replay, pull, sub, stdin_lines, acked, udp, serial, mqtt };
   Type type = Type::replay;
-  std::string file;      // replay
-  double speed = 1;      // replay; 0: as fast as it goes
-  std::string endpoint;  // pull, sub, acked
-  std::string topic;     // sub
+  std::string file;                   // replay
+  double speed = 1;                   // replay; 0: as fast as it goes
+  std::string endpoint;               // pull, sub, acked, udp, mqtt
+  std::string topic;                  // sub, mqtt
+  std::vector<Network> allow;         // udp: who may send; empty: all
+  std::string device;                 // serial
+  uint32_t baud = 115200;             // serial
+  std::string client_id;              // mqtt; empty: xstd-HOST-STREAM
+  std::string username;               // mqtt
+  std::string password_file, cafile;  // mqtt
   bool operator==(const SourceConfig&) const = default;
 };
 
@@ -32,11 +39,23 @@ struct ReloadPolicy {
   bool operator==(const ReloadPolicy&) const = default;
 };
 
+// When samples are in order, on time and on the model's grid (sdk/stream/intake.h).
+struct ClockRules {
+  uint32_t order_window = 0;
+  xst::stream::Resample resample = xst::stream::Resample::none;
+  double stale_s = 0;          // 0: never stale
+  std::string resample_place;  // FILE:LINE:COLUMN, for what only the model tells
+  bool operator==(const ClockRules& o) const {
+    return order_window == o.order_window && resample == o.resample && stale_s == o.stale_s;
+  }
+};
+
 struct StreamConfig {
   std::string name;
   std::string model;
   xst::Device device;
   SourceConfig source;
+  ClockRules clock;
   uint32_t queue = 1024;
   xst::stream::OnFull on_full = xst::stream::OnFull::block;
   std::optional<ReloadPolicy> on_reload;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "apps/xstd/log.h"
+#include "apps/xstd/mqtt_source.h"
 #include "apps/xstd/sources.h"
 #include "apps/xstd/summary.h"
 
@@ -41,6 +42,7 @@ void CheckModels(const DaemonConfig& config) {
       if (c.source.type == SourceConfig::Type::replay) {
         ReplaySource(c.source.file, c.source.speed, stream->info());
       }
+      if (c.source.type == SourceConfig::Type::mqtt) MqttSource(c.source, c.name);
     });
   }
 }

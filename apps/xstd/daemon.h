@@ -23,7 +23,7 @@ struct DaemonOptions {
   double snapshot_every_s = 10;
   // Sources start with the first subscriber, or after so long. Absent: as lossless streams need it.
   std::optional<double> wait_subscriber_s;
-  std::string summary;  // JSON file written at the end; empty: none
+  std::string summary;      // JSON file written at the end; empty: none
   std::string config_path;  // read again at a reload; empty: there is none
 };
 

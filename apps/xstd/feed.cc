@@ -54,6 +54,14 @@ std::unique_ptr<Stream> MakeStream(const StreamConfig& config,
   options.on_full = config.on_full;
   if (IsLossless(config)) options.patience = kPatience;
   if (config.on_reload) options.replay = config.on_reload->replay;
+  options.order_window = config.clock.order_window;
+  options.resample = config.clock.resample;
+  options.stale_s = config.clock.stale_s;
+  if (options.resample != xst::stream::Resample::none && !(model->info().rate_hz > 0)) {
+    throw Error(xst::Status::invalid_config,
+                config.clock.resample_place + ": clock.resample: expected none (model " +
+                    config.model + " takes events, rate_hz 0), got another");
+  }
   options.deadline = config.source.type != SourceConfig::Type::replay || config.source.speed > 0;
   return std::make_unique<Stream>(std::move(model), std::move(options), RandomEpoch());
 }
@@ -153,7 +161,9 @@ void Feed::Start() {
   if (lossless_) last_request_ = started_;
   thread_ = std::jthread([this](std::stop_token stop) {
     try {
-      source_->Run(*stream_, std::move(stop));
+      stream_->SourceStarts();
+      source_->Run(*stream_, stop);
+      stream_->SourceEnds(stop.stop_requested());
     } catch (const std::exception& e) {
       spdlog::error("{}: {}", name(), e.what());
       failed_ = true;
@@ -167,6 +177,14 @@ void Feed::Join() {
 }
 
 void Feed::ReportAtTimes() {
+  if (stream_->stale() != reported_stale_) {
+    reported_stale_ = !reported_stale_;
+    if (reported_stale_) {
+      spdlog::warn("{}: stale, no sample for {} s", name(), config_.clock.stale_s);
+    } else {
+      spdlog::info("{}: samples again", name());
+    }
+  }
   if (steady_clock::now() - last_report_ >= kReportEvery) Report();
 }
 
@@ -174,23 +192,28 @@ void Feed::ReportAtTimes() {
 void Feed::Report() {
   const auto c = stream_->counts();
   auto& r = reported_;
-  const bool any = c.rejected > r.rejected || c.dropped > r.dropped ||
-                   c.duplicates > r.duplicates || c.missing > r.missing ||
-                   c.time_back > r.time_back || c.errors > r.errors ||
-                   snapshot_errors_ > reported_errors_ || log_errors() > reported_log_errors_;
+  bool any = c.rejected > r.rejected || c.dropped > r.dropped || c.duplicates > r.duplicates ||
+             c.missing > r.missing || c.time_back > r.time_back || c.errors > r.errors ||
+             c.too_late > r.too_late || snapshot_errors_ > reported_errors_ ||
+             log_errors() > reported_log_errors_;
   if (c.rejected > r.rejected) {
     spdlog::warn("{}: {} malformed messages, the last: {}", name(), c.rejected,
                  stream_->last_reject());
   }
   if (c.dropped > r.dropped) spdlog::warn("{}: {} samples dropped, queue full", name(), c.dropped);
   if (c.duplicates > r.duplicates) {
-    spdlog::warn("{}: {} samples dropped, their seq was not above the last", name(), c.duplicates);
+    spdlog::warn("{}: {} samples dropped, their seq or time was not above the last", name(),
+                 c.duplicates);
   }
   if (c.missing > r.missing) {
     spdlog::warn("{}: {} samples missing in {} gaps", name(), c.missing, c.gaps);
   }
   if (c.time_back > r.time_back) {
     spdlog::warn("{}: the source's time stepped back {} times", name(), c.time_back);
+  }
+  ReportSource(&any);
+  if (c.too_late > r.too_late) {
+    spdlog::warn("{}: {} samples dropped, they came behind the order window", name(), c.too_late);
   }
   if (c.errors > r.errors) spdlog::error("{}: {} samples refused by the model", name(), c.errors);
   if (snapshot_errors_ > reported_errors_) {
@@ -207,6 +230,19 @@ void Feed::Report() {
   }
   r = c;
   if (any) last_report_ = steady_clock::now();
+}
+
+void Feed::ReportSource(bool* any) {
+  const auto c = source_counts();
+  if (c.lost > reported_source_.lost) {
+    spdlog::warn("{}: {} messages lost before they were read", name(), c.lost);
+    *any = true;
+  }
+  if (c.refused > reported_source_.refused) {
+    spdlog::warn("{}: {} messages refused, their sender is not allowed", name(), c.refused);
+    *any = true;
+  }
+  reported_source_ = c;
 }
 
 void Feed::KeepFirst() {

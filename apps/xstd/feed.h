@@ -61,6 +61,9 @@ class Feed {
   void CloseSource() { source_.reset(); }                                // after Join
   bool has_source() const { return source_ != nullptr; }
   std::string endpoint() const { return source_ ? source_->endpoint() : std::string(); }
+  xst::stream::SourceCounts source_counts() const {
+    return source_ ? source_->counts() : xst::stream::SourceCounts{};
+  }
   void Start();  // the source, if there is one, on a thread of its own
   void RequestStop() { thread_.request_stop(); }
   void Join();
@@ -100,6 +103,7 @@ class Feed {
   void Restore();
   void OpenLog(const xst::stream::Checkpoint* from);  // of an acked source; null: fresh
   void Keep(xst::stream::Checkpoint* checkpoint);     // throws
+  void ReportSource(bool* any);
   bool Write(xst::stream::Checkpoint* checkpoint);
 
   StreamConfig config_;
@@ -115,6 +119,8 @@ class Feed {
   Time last_report_{}, last_request_{}, started_{}, drained_{};
   std::optional<Time> flushed_;  // when the checkpoint at hand may be written
   xst::stream::StreamCounts reported_;
+  xst::stream::SourceCounts reported_source_;
+  bool reported_stale_ = false;
   bool requested_ = false;
   uint64_t kept_samples_ = 0, kept_position_ = 0;
   bool fresh_ = true;  // no checkpoint was found

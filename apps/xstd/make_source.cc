@@ -1,6 +1,9 @@
 #include "apps/xstd/make_source.h"
 
+#include "apps/xstd/mqtt_source.h"
+#include "apps/xstd/serial_source.h"
 #include "apps/xstd/sources.h"
+#include "apps/xstd/udp_source.h"
 #include "sdk/zmq/acked_source.h"
 #include "sdk/zmq/message_source.h"
 
@@ -20,6 +23,12 @@ std::unique_ptr<xst::stream::Source> MakeSource(const SourceConfig& config, cons
       return xst::zeromq::MessageSource::Sub(*context, config.endpoint, config.topic);
     case SourceConfig::Type::acked:
       return std::make_unique<xst::zeromq::AckedSource>(*context, config.endpoint, log);
+    case SourceConfig::Type::udp:
+      return std::make_unique<UdpSource>(config.endpoint, config.allow);
+    case SourceConfig::Type::serial:
+      return std::make_unique<SerialSource>(config.device, config.baud);
+    case SourceConfig::Type::mqtt:
+      return std::make_unique<MqttSource>(config, stream.options().name);
     case SourceConfig::Type::stdin_lines:
       break;
   }

@@ -1,6 +1,7 @@
 // Where samples come from and where outputs go. Implementations live beside their transport.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -10,6 +11,13 @@
 namespace xst::stream {
 
 class Stream;
+
+// What a source lost or refused before it became a sample. Of those that know.
+struct SourceCounts {
+  uint64_t lost = 0;        // messages that found no room on their way
+  uint64_t refused = 0;     // messages of others than those who may send
+  uint64_t reconnects = 0;  // a device or a peer was gone and came back
+};
 
 class Source {
  public:
@@ -22,6 +30,9 @@ class Source {
 
   // The address others connect to, as bound; empty without one.
   virtual std::string endpoint() const { return {}; }
+
+  // Any thread.
+  virtual SourceCounts counts() const { return {}; }
 };
 
 class Sink {

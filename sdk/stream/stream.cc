@@ -65,6 +65,14 @@ Stream::Stream(std::shared_ptr<const Model> model, StreamOptions options, uint64
     deadline_ns_ = static_cast<int64_t>(std::min(1e9 / info().rate_hz, 1e18));
   }
   checkpoint_.session.resize(info().snapshot_bytes);
+  stale_ns_ = static_cast<int64_t>(std::min(options_.stale_s * 1e9, 1e18));
+  const IntakeConfig intake{options_.order_window, options_.resample, info().rate_hz,
+                            ToClock(info()).max_s};
+  if (intake.resample != Resample::none && !(intake.rate_hz > 0)) {
+    throw Error(Status::invalid_argument,
+                "clock.resample: expected a model with a rate_hz, got one of events (rate_hz 0)");
+  }
+  if (intake.active()) intake_ = std::make_unique<Intake>(intake, info().input_width);
 }
 
 void Stream::Restore(const Checkpoint& checkpoint, const LoadOptions& options) {
@@ -73,6 +81,7 @@ void Stream::Restore(const Checkpoint& checkpoint, const LoadOptions& options) {
   epoch_ = checkpoint.epoch;
   seq_ = checkpoint.seq;
   position_ = start_position_ = checkpoint.position;
+  if (intake_) intake_->Restore(checkpoint.clock, checkpoint.position);
 }
 
 void Stream::RestoreAfresh(const Checkpoint& checkpoint, const History& history) {
@@ -80,6 +89,7 @@ void Stream::RestoreAfresh(const Checkpoint& checkpoint, const History& history)
   epoch_ = NextEpoch(checkpoint.epoch);
   seq_ = checkpoint.seq;
   position_ = start_position_ = checkpoint.position;
+  if (intake_) intake_->Restore(checkpoint.clock, checkpoint.position);
   Replay(history);
 }
 
@@ -130,6 +140,21 @@ bool Stream::Offer(SampleHead head, std::span<const float> x, const std::stop_to
     head.t = 0;
   }
   if (!head.has_t && head.t == 0) head.t = WallSeconds();
+  if (stale_ns_ > 0) {
+    if (stale()) Add(count_.stale);
+    arrival_ns_.store(NowNs(), std::memory_order_relaxed);
+  }
+  if (!intake_) return Push(head, x, stop);
+  if (intake_->needs_time() && !head.has_t) {
+    Reject("t: expected a time in a sample that is resampled, got none");
+    return true;
+  }
+  return intake_->Take(head, x, [this, &stop](const SampleHead& h, std::span<const float> v) {
+    return Push(h, v, stop);
+  });
+}
+
+bool Stream::Push(const SampleHead& head, std::span<const float> x, const std::stop_token& stop) {
   while (!in_.Push(head, x)) {
     if (options_.on_full == OnFull::drop_oldest) {
       if (in_.DropOldest()) {
@@ -151,6 +176,17 @@ void Stream::Reject(std::string_view why) {
   const std::lock_guard lock(reject_mutex_);
   last_reject_ = why;
   Add(count_.rejected);
+}
+
+void Stream::SourceStarts() noexcept {
+  if (stale_ns_ > 0) arrival_ns_.store(NowNs(), std::memory_order_relaxed);
+}
+
+void Stream::SourceEnds(bool stopped) {
+  if (stale()) Add(count_.stale);
+  arrival_ns_.store(0, std::memory_order_relaxed);
+  if (!intake_ || (stopped && intake_->gives_again())) return;
+  intake_->Flush([this](const SampleHead& h, std::span<const float> v) { return Push(h, v, {}); });
 }
 
 Stream::Work Stream::TakeWork() noexcept {
@@ -288,6 +324,11 @@ Checkpoint* Stream::FetchCheckpoint() noexcept {
   return &checkpoint_;
 }
 
+bool Stream::stale() const noexcept {
+  const int64_t last = arrival_ns_.load(std::memory_order_relaxed);
+  return stale_ns_ > 0 && last != 0 && NowNs() - last > stale_ns_ && idle();
+}
+
 bool Stream::idle() const noexcept {
   const uint64_t done = count_.samples.load(std::memory_order_acquire) +
                         count_.dropped.load(std::memory_order_acquire);
@@ -317,6 +358,12 @@ StreamCounts Stream::counts() const noexcept {
   c.late = get(count_.late);
   c.resets = get(count_.resets);
   c.errors = get(count_.errors);
+  c.stale = get(count_.stale);
+  if (intake_) {
+    c.reordered = intake_->order().reordered();
+    c.too_late = intake_->order().too_late();
+    c.duplicates += intake_->order().duplicates();
+  }
   return c;
 }
 

@@ -18,6 +18,7 @@
 #include "sdk/stream/clock.h"
 #include "sdk/stream/histogram.h"
 #include "sdk/stream/history.h"
+#include "sdk/stream/intake.h"
 #include "sdk/stream/ring.h"
 #include "sdk/stream/sample.h"
 #include "sdk/stream/stepper.h"
@@ -49,7 +50,10 @@ struct StreamOptions {
                          // goes)
   // With on_full block: how long the output waits for a reader that takes nothing.
   std::chrono::milliseconds patience{100};
-  uint32_t replay = 0;   // inputs kept for Renew()
+  uint32_t replay = 0;        // inputs kept for Renew()
+  uint32_t order_window = 0;  // samples that may overtake another one (order_window.h)
+  Resample resample = Resample::none;
+  double stale_s = 0;  // so long without a sample, and the stream is stale; 0: never
 };
 
 using formats::Checkpoint;
@@ -61,12 +65,14 @@ struct StreamCounts {
   uint64_t published = 0;   // taken out and handed to the sinks
   uint64_t dropped = 0;     // on_full: drop_oldest
   uint64_t rejected = 0;    // malformed messages
-  uint64_t duplicates = 0;  // dropped by the clock
+  uint64_t duplicates = 0;  // dropped
   uint64_t gaps = 0, missing = 0, time_back = 0;
   uint64_t held = 0;  // outputs with bit kHeld
   uint64_t late = 0;  // outputs with bit kLate: deadlines missed
   uint64_t resets = 0;
-  uint64_t errors = 0;  // steps that the model refused
+  uint64_t errors = 0;                   // steps that the model refused
+  uint64_t reordered = 0, too_late = 0;  // put in order; dropped, for their place was passed
+  uint64_t stale = 0;                    // times that the stream was stale and went on or ended
 };
 
 class Stream {
@@ -108,6 +114,10 @@ class Stream {
   bool Offer(SampleHead head, std::span<const float> x, const std::stop_token& stop);
   // Counts a message that is no sample.
   void Reject(std::string_view why);
+  // Around a source's run. What waits for its predecessors is let go at the end, but for a source
+  // that was stopped and will give it again.
+  void SourceStarts() noexcept;
+  void SourceEnds(bool stopped);
 
   // --- step side: no allocation, no lock, no system call, wakes nobody
   // Takes at most one step's work: `none` if there is nothing to do (no sample, or no room for its
@@ -136,6 +146,7 @@ class Stream {
   bool idle() const noexcept;                            // every offered sample is stepped
   bool stepping() const noexcept;                        // in the middle of a step
   bool published() const noexcept;                       // every output was handed to the sink
+  bool stale() const noexcept;                           // no sample within stale_s
   StreamCounts counts() const noexcept;
   std::string last_reject() const;
   const Histogram& step_time() const { return step_time_; }
@@ -152,6 +163,8 @@ class Stream {
     bool last = false;  // of its sample
   };
 
+  bool Push(const SampleHead& head, std::span<const float> x, const std::stop_token& stop);
+
   void SaveCheckpoint() noexcept;
   void FinishSample() noexcept;
   void Finish(Status status, bool answers, std::span<const float> y, int64_t begin,
@@ -164,6 +177,7 @@ class Stream {
   const StreamOptions options_;
   std::vector<std::string> y_names_, x_names_;
   Clock clock_;
+  std::unique_ptr<Intake> intake_;  // null: samples are taken as they come
   Ring<SampleHead> in_;
   Ring<OutputHead> out_;
   Doorbell* bell_ = nullptr;
@@ -182,6 +196,9 @@ class Stream {
 
   std::vector<float> taken_;  // output side
 
+  std::atomic<int64_t> arrival_ns_{0};  // of the last sample; 0: no source runs
+  int64_t stale_ns_ = 0;                // 0: never stale
+
   std::atomic<bool> stepping_{false};
   std::atomic<bool> out_blocked_{false};  // the step waits for room in the ring out
   std::atomic<Request> request_{Request::none};
@@ -192,7 +209,7 @@ class Stream {
     std::atomic<uint64_t> offered{0}, dropped{0}, rejected{0};
     std::atomic<uint64_t> samples{0}, outputs{0}, published{0};
     std::atomic<uint64_t> duplicates{0}, gaps{0}, missing{0}, time_back{0};
-    std::atomic<uint64_t> held{0}, late{0}, resets{0}, errors{0};
+    std::atomic<uint64_t> held{0}, late{0}, resets{0}, errors{0}, stale{0};
   } count_;
   Histogram step_time_, latency_;
   mutable std::mutex reject_mutex_;

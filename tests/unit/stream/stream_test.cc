@@ -7,6 +7,7 @@
 #include <limits>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/support/vectors.h"
@@ -305,6 +306,53 @@ TEST(Stream, EpochsAreIntegersOfADouble) {
     EXPECT_LT(epoch, uint64_t{1} << 53);
     EXPECT_TRUE(seen.insert(epoch).second);
   }
+}
+
+TEST(Stream, IsStaleWithoutSamplesWhileItsSourceRuns) {
+  StreamOptions options;
+  options.stale_s = 1e-6;
+  const auto stream = Make(options);
+  EXPECT_FALSE(stream->stale());  // no source yet
+  stream->SourceStarts();
+  while (!stream->stale()) std::this_thread::yield();
+  Offer(*stream, 0);
+  EXPECT_EQ(stream->counts().stale, 1u);
+  StepAll(*stream);
+  while (!stream->stale()) std::this_thread::yield();
+  stream->SourceEnds(false);
+  EXPECT_FALSE(stream->stale());
+  EXPECT_EQ(stream->counts().stale, 2u);
+}
+
+TEST(Stream, WhatWaitsForItsPredecessorComesAtTheEndUnlessItIsGivenAgain) {
+  for (const bool again : {false, true}) {
+    StreamOptions options;
+    options.order_window = 4;
+    const auto stream = Make(options);
+    for (const uint64_t seq : {0, 2, 3}) {
+      SampleHead head = Numbered(seq);
+      if (!again) head.position = 0;
+      const float x[] = {Value(seq)};
+      stream->Offer(head, x, {});
+    }
+    EXPECT_TRUE(StepAll(*stream).empty());
+    stream->SourceEnds(true);
+    EXPECT_EQ(StepAll(*stream).size(), again ? 0u : 4u);  // the gap is held
+    stream->SourceEnds(false);
+    EXPECT_EQ(StepAll(*stream).size(), again ? 4u : 0u);
+  }
+}
+
+TEST(Stream, ASampleWithoutATimeCannotBeResampled) {
+  StreamOptions options;
+  options.resample = Resample::linear;
+  const auto stream = Make(options);
+  const float x[] = {1};
+  EXPECT_TRUE(stream->Offer({}, x, {}));
+  EXPECT_EQ(stream->counts().rejected, 1u);
+  EXPECT_NE(stream->last_reject().find("t: expected a time"), std::string::npos);
+  for (uint64_t i = 0; i < 10; ++i) Offer(*stream, i);
+  EXPECT_EQ(StepAll(*stream).size(), 10u);
 }
 
 }  // namespace

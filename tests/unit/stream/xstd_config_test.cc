@@ -86,7 +86,7 @@ TEST(XstdConfig, ErrorsNamePlaceExpectedAndGot) {
       {"streams: [{name: a}]", "d.yaml:1:11: streams[0].model: expected this key"},
       {"streams: [{model: a}]", "d.yaml:1:11: streams[0].name: expected this key"},
       {"streams: [{name: a, model: m}]", "d.yaml:1:11: streams[0].source: expected this key"},
-      {"streams: [{name: a, model: m, source: {type: mqtt}}]",
+      {"streams: [{name: a, model: m, source: {type: kafka}}]",
        "d.yaml:1:46: source.type: expected one of replay, pull, sub, stdin"},
       {"streams: [{name: a, model: m, source: {file: x}}]", "source.type: expected this key"},
       {"streams: [{name: a, model: m, source: {type: replay}}]", "source.file: expected this key"},
