@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "apps/xstd/config_outputs.h"
 #include "sdk/device.h"
 #include "sdk/stream/stream.h"
 
@@ -14,10 +15,11 @@ namespace xstd {
 struct SourceConfig {
   enum class Type : uint8_t { replay, pull, sub, stdin_lines };
   Type type = Type::replay;
-  std::string file;      // replay
-  double speed = 1;      // replay; 0: as fast as it goes
-  std::string endpoint;  // pull, sub
-  std::string topic;     // sub
+  std::string file;        // replay
+  double speed = 1;        // replay; 0: as fast as it goes
+  std::string endpoint;    // pull, sub
+  std::string topic;       // sub
+  std::string server_key;  // sub: file of the publisher's public key; empty: none
 };
 
 struct StreamConfig {
@@ -27,10 +29,12 @@ struct StreamConfig {
   SourceConfig source;
   uint32_t queue = 1024;
   xst::stream::OnFull on_full = xst::stream::OnFull::block;
+  std::vector<xst::stream::AlarmRule> alarms;
 };
 
 struct DaemonConfig {
-  std::string publish_endpoint = "tcp://127.0.0.1:9872";
+  xst::zeromq::PubOptions publish;
+  CurveConfig curve;
   bool has_http = false;  // accepted, not served yet
   std::string state_dir;  // empty: no snapshots
   std::vector<StreamConfig> streams;

@@ -60,12 +60,14 @@ bool SignalWithin(const sigset_t& signals, std::chrono::milliseconds time) {
 void CheckModels(const DaemonConfig& config) {
   Models models;
   for (const StreamConfig& c : config.streams) {
-    Named(c.name, [&] {
-      const auto stream = MakeStream(c, models.Open(c));
+    const auto checked = Named(c.name, [&] {
+      auto stream = MakeStream(c, models.Open(c));
       if (c.source.type == SourceConfig::Type::replay) {
         ReplaySource(c.source.file, c.source.speed, stream->info());
       }
+      return stream;
     });
+    MakeAlarms(c, *checked);
   }
 }
 
@@ -79,12 +81,12 @@ Daemon::Daemon(const DaemonConfig& config, const DaemonOptions& options)
         Named(c.name, [&] { return std::make_unique<Feed>(c, models.Open(c), state_.get()); }));
     streams.push_back(&feeds_.back()->stream());
   }
-  sink_ = std::make_unique<xst::zeromq::PubSink>(context_, config_.publish_endpoint);
+  curve_ = MakeCurve(context_, config_.curve);
+  outputs_ = std::make_unique<Outputs>(context_, config_, curve_.get(), streams);
   // Last: a bound source already takes samples, and nothing may fail with them in hand.
-  for (auto& feed : feeds_) Named(feed->name(), [&] { feed->OpenSource(&context_); });
+  for (auto& feed : feeds_) Named(feed->name(), [&] { feed->OpenSource(&context_, curve_.get()); });
   MakeLoops(streams);
-  publisher_ = std::make_unique<xst::stream::Publisher>(
-      streams, std::vector<xst::stream::Sink*>{sink_.get()});
+  publisher_ = std::make_unique<xst::stream::Publisher>(streams, outputs_->sinks());
 }
 
 Daemon::~Daemon() {
@@ -109,14 +111,14 @@ bool Daemon::WaitForSubscriber(const sigset_t& signals) {
   const auto end = steady_clock::now() +
                    std::chrono::duration_cast<steady_clock::duration>(
                        std::chrono::duration<double>(std::min(options_.wait_subscriber_s, 1e9)));
-  while (steady_clock::now() < end && !sink_->PollSubscribed()) {
+  while (steady_clock::now() < end && !outputs_->pub().PollSubscribed()) {
     if (SignalWithin(signals, kTick)) return false;
   }
   return true;
 }
 
 int Daemon::Run(const sigset_t& signals) {
-  std::string ready = "ready publish=" + sink_->endpoint();
+  std::string ready = "ready " + outputs_->Ready();
   for (const auto& feed : feeds_) {
     const std::string endpoint = feed->endpoint();
     if (!endpoint.empty()) ready += " " + feed->name() + "=" + endpoint;
@@ -144,6 +146,7 @@ void Daemon::Tick() {
     feed->ReportAtTimes();
     feed->Keep(options_.snapshot_every_s);
   }
+  refusals_.Report(curve_.get());
 }
 
 void Daemon::Drain() {
@@ -154,6 +157,7 @@ void Daemon::Drain() {
   for (auto& feed : feeds_) feed->KeepLast(last);
   for (auto& loop : loops_) loop->Stop();
   publisher_->Stop();
+  outputs_->pub().Bye();
 }
 
 void Daemon::WriteSummary() const {

@@ -8,9 +8,9 @@
 
 #include "apps/xstd/config.h"
 #include "apps/xstd/feed.h"
+#include "apps/xstd/outputs.h"
 #include "apps/xstd/state_dir.h"
 #include "sdk/stream/loop.h"
-#include "sdk/zmq/pub_sink.h"
 
 namespace xstd {
 
@@ -46,9 +46,11 @@ class Daemon {
   const DaemonConfig config_;
   const DaemonOptions options_;
   zmq::context_t context_;
+  std::unique_ptr<xst::zeromq::CurveServer> curve_;  // outlives all sockets
   std::unique_ptr<StateDir> state_;
   std::vector<std::unique_ptr<Feed>> feeds_;
-  std::unique_ptr<xst::zeromq::PubSink> sink_;
+  std::unique_ptr<Outputs> outputs_;
+  RefusalLog refusals_;
   std::vector<std::unique_ptr<xst::stream::Loop>> loops_;
   std::unique_ptr<xst::stream::Publisher> publisher_;
 };

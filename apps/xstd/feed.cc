@@ -66,8 +66,8 @@ void Feed::Restore() {
   spdlog::info("{}: goes on from {} at seq {}", name(), found.file, found.checkpoint->seq);
 }
 
-void Feed::OpenSource(zmq::context_t* context) {
-  source_ = MakeSource(config_.source, *stream_, context);
+void Feed::OpenSource(zmq::context_t* context, const xst::zeromq::CurveServer* curve) {
+  source_ = MakeSource(config_.source, *stream_, context, curve);
 }
 
 void Feed::Start() {

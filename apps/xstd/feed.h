@@ -13,6 +13,7 @@
 #include "sdk/model.h"
 #include "sdk/stream/source.h"
 #include "sdk/stream/stream.h"
+#include "sdk/zmq/zap.h"
 
 namespace xstd {
 
@@ -30,7 +31,7 @@ class Feed {
 
   // Binds or connects. A bound source already takes samples: nothing may fail behind it. Throws
   // xst::Error.
-  void OpenSource(zmq::context_t* context);
+  void OpenSource(zmq::context_t* context, const xst::zeromq::CurveServer* curve);
   std::string endpoint() const { return source_->endpoint(); }
   void Start();  // the source, on a thread of its own
   void RequestStop() { thread_.request_stop(); }

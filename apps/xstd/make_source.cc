@@ -8,14 +8,20 @@ namespace xstd {
 using xst::stream::Stream;
 
 std::unique_ptr<xst::stream::Source> MakeSource(const SourceConfig& config, const Stream& stream,
-                                                zmq::context_t* context) {
+                                                zmq::context_t* context,
+                                                const xst::zeromq::CurveServer* curve) {
   switch (config.type) {
     case SourceConfig::Type::replay:
       return std::make_unique<ReplaySource>(config.file, config.speed, stream.info());
     case SourceConfig::Type::pull:
-      return xst::zeromq::MessageSource::Pull(*context, config.endpoint);
+      return xst::zeromq::MessageSource::Pull(*context, config.endpoint, curve);
     case SourceConfig::Type::sub:
-      return xst::zeromq::MessageSource::Sub(*context, config.endpoint, config.topic);
+      if (config.server_key.empty() || !curve) {
+        return xst::zeromq::MessageSource::Sub(*context, config.endpoint, config.topic);
+      }
+      return xst::zeromq::MessageSource::Sub(*context, config.endpoint, config.topic,
+                                             xst::zeromq::ReadPublicKey(config.server_key),
+                                             curve->keys());
     case SourceConfig::Type::stdin_lines:
       break;
   }

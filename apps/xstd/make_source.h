@@ -7,12 +7,15 @@
 #include "apps/xstd/config.h"
 #include "sdk/stream/source.h"
 #include "sdk/stream/stream.h"
+#include "sdk/zmq/zap.h"
 
 namespace xstd {
 
-// Binds or connects. Throws xst::Error.
+// Binds or connects; `curve` (may be null) protects what is bound and signs what is connected with
+// a server key. Throws xst::Error.
 std::unique_ptr<xst::stream::Source> MakeSource(const SourceConfig& config,
                                                 const xst::stream::Stream& stream,
-                                                zmq::context_t* context);
+                                                zmq::context_t* context,
+                                                const xst::zeromq::CurveServer* curve);
 
 }  // namespace xstd
