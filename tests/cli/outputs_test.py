@@ -1,6 +1,5 @@
 """What xstd publishes beside its records: times, flatbuffers, snapshots, heartbeats, alarms."""
 
-import io
 import json
 import os
 import pathlib
@@ -52,6 +51,27 @@ class Pusher:
         for row in rows:
             self.socket.send_string(json.dumps({"t": self.seq / 100, "seq": self.seq, "x": list(row)}))
             self.seq += 1
+
+
+class Watch:
+    """A running `xst watch` and what it prints."""
+
+    def __init__(self, endpoint, *args):
+        self.process = subprocess.Popen([BIN / "xst", "watch", endpoint, *args], stdout=subprocess.PIPE)
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.text = b""
+
+    def until(self, pattern, meanwhile=lambda: None):
+        end = time.monotonic() + PATIENCE_S
+        while not re.search(pattern, self.text):
+            assert time.monotonic() < end and self.process.poll() is None, self.text
+            meanwhile()
+            time.sleep(0.02)
+            self.text += self.process.stdout.read() or b""
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(PATIENCE_S) == 0
 
 
 def joined(context, daemon, push, topic=b""):
@@ -148,7 +168,6 @@ def test_heartbeats_and_bye(models, context, tmp_path):
     with Xstd(config(models["wrapped"], tmp_path, ", heartbeat_s: 0.02")) as daemon:
         push = Pusher(context, daemon.endpoints["s"])
         socket = joined(context, daemon, push)
-        watch = subprocess.Popen([BIN / "xst", "watch", daemon.endpoints["publish"]], stdout=subprocess.PIPE)
         push.push((1, 2, 3))
         record = json.loads(records(socket, push.seq - 1)[-1][1])
         while True:
@@ -159,18 +178,16 @@ def test_heartbeats_and_bye(models, context, tmp_path):
             if beat["streams"]["s"]["seq"] == record["seq"]:
                 break
         assert beat["streams"] == {"s": {"epoch": record["epoch"], "seq": record["seq"]}}
-        while b" s/ " not in b" " + watch.stdout.readline():  # it is connected: it shows a record
-            push.push((1, 2, 3))
+        watch = Watch(daemon.endpoints["publish"])
+        watch.until(b"s/ t=", lambda: push.push((1, 2, 3)))
         daemon.stop()
         last = socket.recv_multipart()
         while not (last[0] == b"_xstd/" and b"bye" in last[1]):
             last = socket.recv_multipart()
         bye = json.loads(last[1])
         assert bye["bye"] is True and bye["streams"]["s"]["seq"] == push.seq - 1
-        while watch.stdout.readline() != b"the daemon has stopped\n":
-            pass
-        watch.send_signal(signal.SIGINT)
-        assert watch.wait(PATIENCE_S) == 0
+        watch.until(b"the daemon has stopped\n")
+        watch.stop()
 
 
 def test_alarms_are_raised_and_cleared(models, inputs, context, tmp_path):
@@ -190,14 +207,11 @@ def test_alarms_are_raised_and_cleared(models, inputs, context, tmp_path):
       - {{name: never, output: walk, above: 2}}""")
     with Xstd(text, "--wait-subscriber", PATIENCE_S) as daemon:
         socket = subscriber(context, daemon.endpoints["publish"])
-        watch = subprocess.Popen([BIN / "xst", "watch", daemon.endpoints["publish"]], stdout=subprocess.PIPE)
         push = Pusher(context, daemon.endpoints["s"])
-        push.push(*[[None if np.isnan(v) else float(v) for v in row] for row in x])
+        push.push(*[[float(v) if np.isfinite(v) else None for v in row] for row in x])
         got = records(socket, len(x) - 1)
         daemon.stop()
         got += [socket.recv_multipart()] if want[-1][0] == len(x) - 1 else []
-        watch.terminate()
-        watch.communicate(timeout=PATIENCE_S)
     alarms = [json.loads(payload) for topic, payload in got if topic == b"alarm/s/"]
     assert [(a["seq"], a["active"]) for a in alarms] == want
     for a in alarms:
@@ -227,17 +241,10 @@ def test_watch_reads_flatbuffers(models, context, tmp_path):
         push.push((1, 2, 3))
         topic, payload = socket.recv_multipart()
         assert topic == b"s/" and payload[4:8] == b"XSTO"
-        watch = subprocess.Popen([BIN / "xst", "watch", daemon.endpoints["publish"]], stdout=subprocess.PIPE)
-        os.set_blocking(watch.stdout.fileno(), False)
-        text, end = b"", time.monotonic() + PATIENCE_S
-        while not re.search(rb"s/ t=.*speed=.*logit=.*in a0=1\.00 in a1=2\.00 in a2=3\.00", text):
-            assert time.monotonic() < end, text
-            push.push((1, 2, 3))
-            time.sleep(0.01)
-            text += watch.stdout.read() or b""
-        assert b"understood" not in text
-        watch.terminate()
-        assert watch.wait(PATIENCE_S) == 0
+        watch = Watch(daemon.endpoints["publish"])
+        watch.until(rb"s/ t=.*speed=.*logit=.*in a0=1\.00 in a1=2\.00 in a2=3\.00",
+                    lambda: push.push((1, 2, 3)))
+        watch.stop()
 
 
 def run_example(endpoint, *keys):

@@ -59,8 +59,8 @@ TEST(WireFlat, EveryFieldComesBack) {
       EXPECT_TRUE(std::signbit(out.y[2]));
       EXPECT_EQ(out.x, std::vector<float>{INFINITY});
       EXPECT_EQ(out.has_names, names);
-      if (names) EXPECT_EQ(out.names.y, kY);
-      if (names) EXPECT_EQ(out.names.x, kX);
+      EXPECT_EQ(out.names.y, names ? kY : std::vector<std::string>{});
+      EXPECT_EQ(out.names.x, names ? kX : std::vector<std::string>{});
     }
   }
 }
@@ -69,7 +69,7 @@ TEST(WireFlat, TimesBeyondTheRangeAreItsEnds) {
   OutputRecord record;
   FlatOutput out;
   Fault fault;
-  for (const double t : {1e300, -1e300, 9.3e9, NAN}) {
+  for (const double t : {1e300, -1e300, 9.3e9, double{NAN}}) {
     record.timestamp = t;
     ASSERT_EQ(Parse(Write(record, false), &out, &fault), Status::ok);
     EXPECT_EQ(out.t_source, std::isnan(t) ? 0 : t > 0 ? INT64_MAX : INT64_MIN);
