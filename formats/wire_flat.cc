@@ -13,11 +13,13 @@ namespace {
 constexpr size_t kMaxBytes = 1 << 20;
 
 int64_t Nanoseconds(double seconds) {
-  constexpr auto kMost = std::numeric_limits<int64_t>::max();
-  const double ns = std::nearbyint(seconds * 1e9);
-  if (std::isnan(ns)) return 0;
-  if (ns >= 0x1p63) return kMost;
-  return ns <= -0x1p63 ? std::numeric_limits<int64_t>::min() : static_cast<int64_t>(ns);
+  constexpr double kRange = 9.2e9;  // s, some 291 years
+  if (std::isnan(seconds)) return 0;
+  if (seconds >= kRange) return std::numeric_limits<int64_t>::max();
+  if (seconds <= -kRange) return std::numeric_limits<int64_t>::min();
+  const double whole = std::floor(seconds);  // apart: the product would lose the last digits
+  return static_cast<int64_t>(whole) * 1'000'000'000 +
+         static_cast<int64_t>(std::nearbyint((seconds - whole) * 1e9));
 }
 
 template <class T>

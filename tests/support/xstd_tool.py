@@ -17,13 +17,13 @@ PATIENCE_S = 60  # for a process to get somewhere; never what a test measures
 class Xstd:
     """Starts `xstd` with a configuration text and waits until it is ready; stops it at the end of a `with`."""
 
-    def __init__(self, config, *args, stdin=subprocess.DEVNULL):
+    def __init__(self, config, *args, stdin=subprocess.DEVNULL, prefix=()):
         self.folder = tempfile.TemporaryDirectory()
         self.path = pathlib.Path(self.folder.name)
         (self.path / "xstd.yaml").write_text(config)
         self.log = open(self.path / "log", "w+b")
         self.process = subprocess.Popen(
-            [BIN / "xstd", "--config", self.path / "xstd.yaml", "--summary", self.path / "summary.json", *map(str, args)],
+            [*prefix, BIN / "xstd", "--config", self.path / "xstd.yaml", "--summary", self.path / "summary.json", *map(str, args)],
             stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         lines = []
         while True:

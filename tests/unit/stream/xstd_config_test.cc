@@ -147,7 +147,7 @@ TEST(XstdConfig, ReadsOutputsAlarmsAndKeys) {
   EXPECT_EQ(alarms[0].threshold, 120);
   EXPECT_EQ(alarms[0].clear, 110);
   EXPECT_EQ(alarms[0].for_s, 3);
-  EXPECT_EQ(alarms[0].place, "d.yaml:9:29: streams[0].alarms[0].");
+  EXPECT_EQ(alarms[0].place, "d.yaml:9:30: streams[0].alarms[0].");
   EXPECT_FALSE(alarms[1].above);
   EXPECT_EQ(alarms[1].clear, 40);
 }
