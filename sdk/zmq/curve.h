@@ -15,7 +15,7 @@ struct KeyPair {
 // Throws Error if this libzmq was built without CURVE.
 void RequireCurve();
 
-// A key file is one key on a line of its own; lines that start with "# " and empty ones are passed
+// A key file is one key on a line of its own; lines that start with # and empty ones are passed
 // over. Throw Error, which never shows a key: no such file, no key in it, a secret that others than
 // its owner may read.
 std::string ReadPublicKey(const std::string& path);

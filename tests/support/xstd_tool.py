@@ -63,7 +63,7 @@ class Xstd:
 
 def read_key(path):
     """The key of a file of `xst keygen`."""
-    return next(line.encode() for line in path.read_text().split("\n") if line and not line.startswith("# "))
+    return next(line.encode() for line in path.read_text().split("\n") if line and not line.startswith("#"))
 
 
 def subscriber(context, endpoint, topic=b"", keys=None):
