@@ -58,6 +58,7 @@ bool SignalWithin(const sigset_t& signals, std::chrono::milliseconds time) {
 }  // namespace
 
 void CheckModels(const DaemonConfig& config) {
+  CheckKeys(config);
   Models models;
   for (const StreamConfig& c : config.streams) {
     const auto checked = Named(c.name, [&] {

@@ -49,6 +49,15 @@ std::unique_ptr<CurveServer> MakeCurve(zmq::context_t& context, const CurveConfi
   return curve;
 }
 
+void CheckKeys(const DaemonConfig& config) {
+  zmq::context_t context;
+  const auto curve = MakeCurve(context, config.curve);
+  for (const StreamConfig& stream : config.streams) {
+    const std::string& key = stream.source.server_key;
+    if (!key.empty()) xst::zeromq::ReadPublicKey(key);
+  }
+}
+
 void RefusalLog::Report(const CurveServer* curve) {
   constexpr std::chrono::minutes kEvery(1);
   if (!curve || curve->refused() == reported_) return;

@@ -41,6 +41,9 @@ class Outputs {
 std::unique_ptr<xst::zeromq::CurveServer> MakeCurve(zmq::context_t& context,
                                                     const CurveConfig& config);
 
+// Reads the key files of the configuration. Throws xst::Error.
+void CheckKeys(const DaemonConfig& config);
+
 // Logs refused clients, one line a minute at most.
 class RefusalLog {
  public:

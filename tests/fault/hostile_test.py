@@ -146,7 +146,12 @@ def test_files_of_keys_that_are_none(model, keys, tmp_path):
     secrets = [read_key(keys / f"{name}.secret").decode() for name in ("daemon", "clients/one")]
 
     def refused(*words):
-        done = subprocess.run([BIN / "xstd", "--config", tmp_path / "x.yaml"], capture_output=True, timeout=PATIENCE_S)
+        for args in ([], ["--check-config"]):
+            refused_by(args, words)
+
+    def refused_by(args, words):
+        done = subprocess.run([BIN / "xstd", "--config", tmp_path / "x.yaml", *args], capture_output=True,
+                              timeout=PATIENCE_S)
         text = done.stderr.decode()
         assert done.returncode == 1 and "expected" in text and "got" in text, text
         for word in words:
@@ -226,6 +231,34 @@ def test_known_keys_are_served_and_no_others(model, keys, context, tmp_path):
         assert stranger[:8] + "… from 127.0.0.1" in refusals[0] and stranger not in daemon.err
         for secret in ("daemon", "clients/one", "stranger"):
             assert read_key(keys / f"{secret}.secret").decode() not in daemon.err
+
+
+def test_a_source_knows_its_publisher(model, keys, context, tmp_path):
+    own = read_key(keys / "clients/one.public"), read_key(keys / "clients/one.secret")
+    publish = context.socket(zmq.PUB)
+    publish.linger, publish.curve_server = 0, True
+    publish.curve_publickey, publish.curve_secretkey = own
+    port = publish.bind_to_random_port("tcp://127.0.0.1")
+    text = f"""
+publish: {{endpoint: "ipc://{tmp_path}/pub", heartbeat_s: 0.05}}
+curve: {{secret: {keys}/daemon.secret, clients: {keys}/clients}}
+streams:
+  - {{name: right, model: {model}, source: {{type: sub, endpoint: "tcp://127.0.0.1:{port}", server_key: {keys}/clients/one.public}}}}
+  - {{name: wrong, model: {model}, source: {{type: sub, endpoint: "tcp://127.0.0.1:{port}", server_key: {keys}/clients/two.public}}}}
+  - {{name: none, model: {model}, source: {{type: sub, endpoint: "tcp://127.0.0.1:{port}"}}}}
+"""
+    with Xstd(text) as daemon:
+        outputs = subscriber(context, daemon.endpoints["publish"])  # ipc is left to the file system
+        outputs.rcvtimeo = 20
+        topics, end = [], time.monotonic() + PATIENCE_S
+        while topics.count(b"right/") < 50:
+            assert time.monotonic() < end
+            publish.send(b'{"x": [1, 2, 3]}')
+            try:
+                topics.append(outputs.recv_multipart()[0])
+            except zmq.Again:
+                pass
+        assert set(topics) <= {b"right/", b"_xstd/"}
 
 
 def greeting(mechanism):
