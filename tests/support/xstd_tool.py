@@ -60,6 +60,13 @@ class Xstd:
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
+    def assert_grew_less(self, before_mb, most_mb):
+        """Of its memory; AddressSanitizer keeps what was freed for a while."""
+        if "libasan" in pathlib.Path(f"/proc/{self.process.pid}/maps").read_text():
+            most_mb += 512
+        grown = self.rss_mb() - before_mb
+        assert grown < most_mb, f"grew by {grown:.0f} MB"
+
 
 def read_key(path):
     """The key of a file of `xst keygen`."""
