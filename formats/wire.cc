@@ -269,6 +269,12 @@ void WriteOutput(const OutputRecord& record, const std::vector<std::string>& y_n
     *out += ", \"gap_s\": ";
     AppendFinite(record.gap_s, out);
   }
+  if (record.times) {
+    *out += ", \"t_receive\": ";
+    AppendFinite(static_cast<double>(record.t_receive_ns) * 1e-9, out);
+    *out += ", \"t_publish\": ";
+    AppendFinite(static_cast<double>(record.t_publish_ns) * 1e-9, out);
+  }
   *out += '}';
 }
 

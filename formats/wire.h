@@ -30,6 +30,8 @@ struct OutputRecord {
   uint32_t quality = 0;  // bits of spec stream.md section 2
   double latency_us = 0;
   double gap_s = 0;  // length of the gap before this sample; written only where there was one
+  int64_t t_receive_ns = 0, t_publish_ns = 0;  // since 1970
+  bool times = false;                          // in JSON: write these two
   std::span<const float> y, x;
 };
 

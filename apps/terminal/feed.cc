@@ -116,14 +116,79 @@ std::string QualityNames(uint32_t bits) {
   return text;
 }
 
-Feed::Feed(const std::string& endpoint, const std::string& topic)
+Feed::Feed(const std::string& endpoint, const std::string& topic, const Prepare& prepare)
     : socket_(context_, zmq::socket_type::sub), connection_(context_, socket_) {
   socket_.set(zmq::sockopt::linger, 0);
   socket_.set(zmq::sockopt::rcvhwm, kQueued);
   socket_.set(zmq::sockopt::maxmsgsize, kMaxMessage);
   socket_.set(zmq::sockopt::reconnect_ivl, kReconnectMs);
   socket_.set(zmq::sockopt::subscribe, topic);
+  if (prepare) prepare(socket_);
   ConnectTo(socket_, endpoint);
+}
+
+void Feed::Take(const std::string& topic, const zmq::message_t& payload,
+                const std::function<void(const Record&)>& take) {
+  const char* data = payload.data<char>();
+  if (topic == "_xstd/") {
+    formats::Heartbeat heartbeat;
+    if (formats::ParseHeartbeat(data, payload.size(), &heartbeat)) {
+      bye_ = heartbeat.bye;
+    } else {
+      ++malformed_;
+    }
+    return;
+  }
+  bye_ = false;
+  if (formats::AlarmRecord alarm;
+      topic.starts_with("alarm/") && formats::ParseAlarm(data, payload.size(), &alarm)) {
+    alarm.name = Printable(alarm.name);
+    alarm.output = Printable(alarm.output);
+    if (take_alarm_) take_alarm_(Printable(topic), alarm);
+  } else if (formats::IsOutputFlat(std::as_bytes(std::span(data, payload.size())))) {
+    if (!TakeFlat(topic, payload, take)) ++malformed_;
+  } else if (ParseRecord(data, payload.size(), &record_)) {
+    record_.topic = Printable(topic);
+    take(record_);
+  } else {
+    ++malformed_;
+  }
+}
+
+// A record comes before its names only to who has just connected: it is passed over.
+bool Feed::TakeFlat(const std::string& topic, const zmq::message_t& payload,
+                    const std::function<void(const Record&)>& take) {
+  constexpr size_t kMostTopics = 10'000;
+  Fault fault;
+  const auto bytes = std::as_bytes(std::span(payload.data<char>(), payload.size()));
+  if (formats::ParseOutputFlat(bytes, &flat_, &fault) != Status::ok) return false;
+  if (flat_.has_names) {
+    if (names_.size() >= kMostTopics) names_.clear();
+    for (auto* list : {&flat_.names.y, &flat_.names.x}) {
+      for (std::string& name : *list) name = Printable(name);
+    }
+    names_[topic] = flat_.names;
+  }
+  const auto names = names_.find(topic);
+  if (names == names_.end()) return true;
+  const auto pair = [](const std::vector<std::string>& from, const std::vector<float>& values,
+                       std::vector<std::pair<std::string, float>>* out) {
+    out->clear();
+    for (size_t i = 0; i < values.size(); ++i) out->emplace_back(from[i], values[i]);
+  };
+  if (names->second.y.size() != flat_.y.size() || names->second.x.size() != flat_.x.size()) {
+    return false;
+  }
+  pair(names->second.y, flat_.y, &record_.y);
+  pair(names->second.x, flat_.x, &record_.x);
+  record_.topic = Printable(topic);
+  record_.timestamp = static_cast<double>(flat_.t_source) * 1e-9;
+  record_.seq = flat_.seq;
+  record_.epoch = flat_.epoch;
+  record_.quality = flat_.quality;
+  record_.latency_us = flat_.latency_us;
+  take(record_);
+  return true;
 }
 
 void Feed::Poll(std::chrono::milliseconds wait, const std::function<void(const Record&)>& take) {
@@ -140,9 +205,8 @@ void Feed::Poll(std::chrono::milliseconds wait, const std::function<void(const R
           (void)socket_.recv(rest);
         }
       }
-      if (good && ParseRecord(payload.data<char>(), payload.size(), &record_)) {
-        record_.topic = Printable({topic.data<char>(), topic.size()});
-        take(record_);
+      if (good) {
+        Take(topic.to_string(), payload, take);
       } else {
         ++malformed_;
       }

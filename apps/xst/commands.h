@@ -8,6 +8,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <zmq.hpp>
 
 #include "sdk/model.h"
 
@@ -36,6 +37,13 @@ std::shared_ptr<const Model> OpenModel(const ModelArgs& args, bool check_full = 
 // Throws UsageError for "-" where `option` needs a file.
 void ExpectFile(const std::string& option, const std::string& path);
 
+// What every command that connects to a daemon takes: files of `xst keygen`, both or none.
+struct KeyArgs {
+  std::string server, secret;
+};
+void AddKeyArgs(CLI::App* command, KeyArgs* keys);
+void UseKeys(zmq::socket_t& socket, const KeyArgs& keys);  // before it connects
+
 void AddPack(CLI::App* app);
 void AddUnpack(CLI::App* app);
 void AddInspect(CLI::App* app);
@@ -44,6 +52,7 @@ void AddRun(CLI::App* app);
 void AddBench(CLI::App* app);
 void AddForecast(CLI::App* app);
 void AddGenerate(CLI::App* app);
+void AddKeygen(CLI::App* app);
 void AddReplay(CLI::App* app);
 void AddStatus(CLI::App* app);
 void AddWatch(CLI::App* app);

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   AddBench(&app);
   AddForecast(&app);
   AddGenerate(&app);
+  AddKeygen(&app);
   AddReplay(&app);
   AddStatus(&app);
   AddWatch(&app);

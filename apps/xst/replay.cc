@@ -30,6 +30,7 @@ using namespace std::chrono_literals;
 
 struct ReplayArgs {
   std::string data, endpoint;
+  KeyArgs keys;
   double rate = 0;
   bool fast = false;
 };
@@ -171,6 +172,7 @@ void Replay(const ReplayArgs& args) {
   zmq::context_t context;  // outlives the socket; leaving it waits until everything is sent
   zmq::socket_t socket(context, zmq::socket_type::push);
   socket.set(zmq::sockopt::immediate, true);
+  UseKeys(socket, args.keys);
   terminal::ConnectionWatch connection(context, socket);
   terminal::ConnectTo(socket, args.endpoint);
   WaitForListener(connection, args.endpoint);
@@ -214,6 +216,7 @@ void AddReplay(CLI::App* app) {
           ->default_str("")
           ->type_name("R");
   command->add_flag("--fast", args->fast, "as fast as the daemon takes them")->excludes(rate);
+  AddKeyArgs(command, &args->keys);
   command->callback([args] { Replay(*args); });
 }
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,7 @@ constexpr int kTallest = 8;  // rows of one curve
 struct WatchArgs {
   std::string endpoint = "tcp://127.0.0.1:9872";
   double seconds = 0;  // 0: until a signal
+  KeyArgs keys;
 };
 
 // What has arrived of one topic.
@@ -124,9 +126,11 @@ class Topic {
 };
 
 using Topics = std::map<std::string, Topic>;
+using ActiveAlarms = std::set<std::string>;  // "ecg: high"
 
-std::vector<std::string> Picture(const Topics& topics, const terminal::Screen& screen,
-                                 const std::string& endpoint, bool connected, uint64_t malformed) {
+std::vector<std::string> Picture(const Topics& topics, const ActiveAlarms& alarms,
+                                 const terminal::Screen& screen, const std::string& endpoint,
+                                 terminal::Feed& feed) {
   const int width = screen.columns();
   std::vector<std::string> picture;
   size_t curves = 0;
@@ -146,29 +150,49 @@ std::vector<std::string> Picture(const Topics& topics, const terminal::Screen& s
 
   Line foot(width);
   foot.Add(endpoint, Style::dim);
-  if (!connected) {
+  if (feed.bye()) {
+    foot.Add("  the daemon has stopped", Style::yellow);
+  } else if (!feed.connected()) {
     foot.Add("  waiting for a daemon", Style::yellow);
   } else if (topics.empty()) {
     foot.Add("  connected, nothing published yet", Style::yellow);
   }
+  for (const std::string& alarm : alarms) foot.Add("  alarm " + alarm, Style::red);
   if (hidden) foot.Add("  " + std::to_string(hidden) + " more do not fit", Style::dim);
-  if (malformed)
+  if (const uint64_t malformed = feed.malformed()) {
     foot.Add("  " + std::to_string(malformed) + " messages not understood", Style::red);
+  }
   foot.Right("last " + Number(kWindowSeconds) + " s  q quits", Style::dim);
   picture.push_back(foot.str());
   return picture;
 }
 
 void Watch(const WatchArgs& args) {
-  terminal::Feed feed(args.endpoint, "");
+  terminal::Feed feed(args.endpoint, "", [&](auto& socket) { UseKeys(socket, args.keys); });
   terminal::Screen screen;
   Topics topics;
+  ActiveAlarms alarms;
+  feed.OnAlarm([&](const std::string& topic, const formats::AlarmRecord& alarm) {
+    const std::string name = topic.substr(sizeof("alarm/") - 1) + alarm.name;
+    if (alarm.active) {
+      alarms.insert(name);
+    } else {
+      alarms.erase(name);
+    }
+    if (screen.live()) return;
+    std::printf("%s %s %s: %s=%s\n", topic.c_str(), alarm.name.c_str(),
+                alarm.active ? "raised" : "cleared", alarm.output.c_str(),
+                Number(alarm.value).c_str());
+  });
+  bool said_bye = false;
   const auto start = Clock::now();
   auto last_frame = start, last_second = start;
   const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
   while (!screen.Stopping() &&
          (args.seconds == 0 || seconds(Clock::now() - start) < args.seconds)) {
     feed.Poll(kFrame / 2, [&](const Record& record) { topics[record.topic].Take(record); });
+    if (feed.bye() && !said_bye && !screen.live()) std::printf("the daemon has stopped\n");
+    said_bye = feed.bye();
     const auto now = Clock::now();
     if (seconds(now - last_second) >= 1) {
       for (auto& [name, topic] : topics) {
@@ -179,7 +203,7 @@ void Watch(const WatchArgs& args) {
       last_second = now;
     }
     if (screen.live() && now - last_frame >= kFrame) {
-      screen.Present(Picture(topics, screen, args.endpoint, feed.connected(), feed.malformed()));
+      screen.Present(Picture(topics, alarms, screen, args.endpoint, feed));
       last_frame = now;
     }
   }
@@ -197,6 +221,7 @@ void AddWatch(CLI::App* app) {
       ->check(CLI::PositiveNumber)
       ->default_str("")
       ->type_name("N");
+  AddKeyArgs(command, &args->keys);
   command->callback([args] { Watch(*args); });
 }
 

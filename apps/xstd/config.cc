@@ -26,6 +26,7 @@ constexpr uint32_t kMaxQueue = 1 << 20, kMaxStreams = 4096;
 struct File {
   const ConfigSource& source;
   std::string folder;
+  bool has_curve = false;
 
   std::string Path(const std::string& path) const {
     return (std::filesystem::path(folder) / path).lexically_normal().string();
@@ -70,6 +71,13 @@ SourceConfig ReadSource(const File& file, const YamlNode& node) {
   } else if (source.type != Type::stdin_lines) {
     source.endpoint = Text(&map, "endpoint");
     if (source.type == Type::sub) map.String("topic", &source.topic);
+    if (source.type == Type::sub && map.Has("server_key")) {
+      source.server_key = ReadPath(&map, "server_key", file.folder);
+      if (!file.has_curve) {
+        map.Fail(map.Require("server_key"), "server_key", "a curve section with a secret of ours",
+                 "none");
+      }
+    }
   }
   map.Finish();
   return source;
@@ -94,6 +102,7 @@ StreamConfig ReadStream(const File& file, const YamlNode& node, const std::strin
       FailAt(file.source.name, map.Require("device"), path + "." + fault.message);
     }
   }
+  ReadAlarms(&map, &stream.alarms);
   map.Finish();
   return stream;
 }
@@ -127,27 +136,39 @@ std::vector<StreamConfig> ReadStreams(const File& file, MapReader* root) {
   return streams;
 }
 
+// A stream's topic is not one of what is published beside the streams.
+void CheckTopics(const File& file, const YamlNode& list, const DaemonConfig& config) {
+  const auto& streams = config.streams;
+  const bool alarms = std::any_of(streams.begin(), streams.end(),
+                                  [](const StreamConfig& s) { return !s.alarms.empty(); });
+  for (size_t i = 0; i < streams.size(); ++i) {
+    const bool taken = (streams[i].name == "_xstd" && config.publish.heartbeat_s > 0) ||
+                       (streams[i].name == "alarm" && alarms);
+    if (!taken) continue;
+    FailAt(file.source.name, list.items[i],
+           "streams[" + std::to_string(i) + "].name: expected one that heartbeats (_xstd) and " +
+               "alarms (alarm) leave free, got \"" + streams[i].name + "\"");
+  }
+}
+
 }  // namespace
 
 DaemonConfig ParseConfig(const std::string& text, const std::string& name,
                          const std::string& folder) {
   std::vector<std::string> remarks;
   const ConfigSource source{name, &remarks};
-  const File file{source, folder};
   const YamlNode node = xst::formats::ParseYaml(text, name);
   MapReader root(source, node, "");
   DaemonConfig config;
-  if (auto publish = root.Map("publish", false)) {
-    uint32_t encoding = 0;
-    publish->String("endpoint", &config.publish_endpoint);
-    publish->Choice("encoding", {"json"}, &encoding);
-    publish->Finish();
-  }
+  ReadPublish(&root, &config.publish);
+  ReadCurve(&root, folder, &config.curve);
+  const File file{source, folder, !config.curve.secret.empty()};
   config.http = ReadHttp(&root);
   config.log = ReadLog(&root);
   if (root.Has("state_dir")) config.state_dir = file.Path(Text(&root, "state_dir"));
   config.realtime = ReadRealtime(&root);
   config.streams = ReadStreams(file, &root);
+  CheckTopics(file, root.Require("streams"), config);
   root.Finish();
   if (!remarks.empty()) throw Error(Status::invalid_config, remarks.front());
   return config;

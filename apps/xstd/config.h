@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "apps/xstd/config_ops.h"
+#include "apps/xstd/config_outputs.h"
 #include "apps/xstd/networks.h"
 #include "formats/config_reader.h"
 #include "sdk/device.h"
@@ -23,6 +24,7 @@ struct SourceConfig {
   double speed = 1;                   // replay; 0: as fast as it goes
   std::string endpoint;               // pull, sub, acked, udp, mqtt
   std::string topic;                  // sub, mqtt
+  std::string server_key;             // sub: file of the publisher's public key; empty: none
   std::vector<Network> allow;         // udp: who may send; empty: all
   std::string device;                 // serial
   uint32_t baud = 115200;             // serial
@@ -59,6 +61,7 @@ struct StreamConfig {
   uint32_t queue = 1024;
   xst::stream::OnFull on_full = xst::stream::OnFull::block;
   std::optional<ReloadPolicy> on_reload;
+  std::vector<xst::stream::AlarmRule> alarms;
   bool operator==(const StreamConfig&) const = default;
 };
 
@@ -69,7 +72,8 @@ struct RealtimeConfig {
 };
 
 struct DaemonConfig {
-  std::string publish_endpoint = "tcp://127.0.0.1:9872";
+  xst::zeromq::PubOptions publish;
+  CurveConfig curve;
   std::optional<HttpConfig> http;
   LogConfig log;
   std::string state_dir;  // empty: no snapshots

@@ -35,15 +35,18 @@ auto Named(const std::string& stream, F make) {
 }  // namespace
 
 void CheckModels(const DaemonConfig& config) {
+  CheckKeys(config);
   const ModelSet models = ModelSet::Open(config, nullptr);
   for (const StreamConfig& c : config.streams) {
-    Named(c.name, [&] {
-      const auto stream = MakeStream(c, models.Of(c));
+    const auto checked = Named(c.name, [&] {
+      auto stream = MakeStream(c, models.Of(c));
       if (c.source.type == SourceConfig::Type::replay) {
         ReplaySource(c.source.file, c.source.speed, stream->info());
       }
       if (c.source.type == SourceConfig::Type::mqtt) MqttSource(c.source, c.name);
+      return stream;
     });
+    MakeAlarms(c, *checked);
   }
 }
 
@@ -57,10 +60,12 @@ Daemon::Daemon(const DaemonConfig& config, const DaemonOptions& options)
   }
   models_.Decide(nullptr);
   JoinBatches(models_);
-  sink_ = std::make_unique<xst::zeromq::PubSink>(context_, config_.publish_endpoint);
+  curve_ = MakeCurve(context_, config_.curve);
+  outputs_ = std::make_unique<Outputs>(context_, config_, curve_.get());
+  outputs_->SetAlarms(feeds_);
   if (config_.realtime.lock_memory) xst::stream::LockMemory();
   MakeLoops();
-  std::vector<xst::stream::Sink*> sinks = {sink_.get()};
+  std::vector<xst::stream::Sink*> sinks = outputs_->sinks();
   if (auto* live = operations_.sink()) sinks.push_back(live);
   publisher_ = std::make_unique<xst::stream::Publisher>(Streams(), sinks);
   // Refused priorities are known before a source is there. Last: a bound source already takes
@@ -68,7 +73,7 @@ Daemon::Daemon(const DaemonConfig& config, const DaemonOptions& options)
   loop_->Start();
   for (auto& [stream, loop] : forecast_loops_) loop->Start();
   for (auto& feed : feeds_) Named(feed->name(), [&] { feed->KeepFirst(); });
-  for (auto& feed : feeds_) Named(feed->name(), [&] { feed->OpenSource(&context_); });
+  for (auto& feed : feeds_) Named(feed->name(), [&] { feed->OpenSource(&context_, curve_.get()); });
 }
 
 Daemon::~Daemon() {
@@ -138,7 +143,8 @@ bool Daemon::WaitForSubscriber(const sigset_t& signals) {
   };
   const auto end = in(set ? *options_.wait_subscriber_s : lossless ? kFirst : 0);
   const auto others = in(set || !lossless ? 0 : kOthers);
-  while (steady_clock::now() < end && !(sink_->PollSubscribed() && steady_clock::now() >= others)) {
+  while (steady_clock::now() < end &&
+         !(outputs_->pub().PollSubscribed() && steady_clock::now() >= others)) {
     if (!Wait(signals)) return false;
     operations_.Tick(feeds_);
   }
@@ -146,13 +152,13 @@ bool Daemon::WaitForSubscriber(const sigset_t& signals) {
 }
 
 int Daemon::Run(const sigset_t& signals) {
-  std::string ready = "ready publish=" + sink_->endpoint();
+  std::string ready = "ready " + outputs_->Ready();
   for (const auto& feed : feeds_) {
     const std::string endpoint = feed->endpoint();
     if (!endpoint.empty()) ready += " " + feed->name() + "=" + endpoint;
   }
   Announce(ready + operations_.endpoint());
-  operations_.Start(feeds_, sink_->endpoint());
+  operations_.Start(feeds_, outputs_->pub().endpoint());
   const bool go_on = WaitForSubscriber(signals);
   publisher_->Start();
   for (auto& feed : feeds_) feed->Start();  // also after a stop: what was pushed meanwhile is taken
@@ -176,6 +182,7 @@ void Daemon::Tick() {
     feed->ReportAtTimes();
     feed->Keep(options_.snapshot_every_s);
   }
+  refusals_.Report(curve_.get());
 }
 
 void Daemon::Drain() {
@@ -189,6 +196,7 @@ void Daemon::Drain() {
   loop_->Stop();
   for (auto& [stream, loop] : forecast_loops_) loop->Stop();
   publisher_->Stop();
+  outputs_->pub().Bye();
 }
 
 void Daemon::WriteSummary() const {

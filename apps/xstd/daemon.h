@@ -13,9 +13,9 @@
 #include "apps/xstd/feed.h"
 #include "apps/xstd/models.h"
 #include "apps/xstd/operations.h"
+#include "apps/xstd/outputs.h"
 #include "apps/xstd/state_dir.h"
 #include "sdk/stream/loop.h"
-#include "sdk/zmq/pub_sink.h"
 
 namespace xstd {
 
@@ -80,10 +80,12 @@ class Daemon {
   const DaemonOptions options_;
   zmq::context_t context_;
   Operations operations_;
+  std::unique_ptr<xst::zeromq::CurveServer> curve_;  // outlives all sockets
   std::unique_ptr<StateDir> state_;
   ModelSet models_;
   std::vector<std::unique_ptr<Feed>> feeds_;
-  std::unique_ptr<xst::zeromq::PubSink> sink_;
+  std::unique_ptr<Outputs> outputs_;
+  RefusalLog refusals_;
   // Of all that only step, and of each that forecasts.
   std::unique_ptr<xst::stream::Loop> loop_;
   std::map<xst::stream::Stream*, std::unique_ptr<xst::stream::Loop>> forecast_loops_;

@@ -146,12 +146,13 @@ void Feed::KeepSoon() {
   kept_samples_ = std::numeric_limits<uint64_t>::max();
 }
 
-void Feed::OpenSource(zmq::context_t* context, const SourceConfig& source) {
+void Feed::OpenSource(zmq::context_t* context, const xst::zeromq::CurveServer* curve,
+                      const SourceConfig& source) {
   if (source.type == SourceConfig::Type::acked && !log_) {
     throw Error(xst::Status::invalid_argument,
                 "source: expected one without an input log, got acked");
   }
-  source_ = MakeSource(source, *stream_, context, log_.get());
+  source_ = MakeSource(source, *stream_, context, curve, log_.get());
   config_.source = source;
 }
 

@@ -29,6 +29,7 @@
 #include "sdk/model.h"
 #include "sdk/stream/source.h"
 #include "sdk/stream/stream.h"
+#include "sdk/zmq/zap.h"
 
 namespace xstd {
 
@@ -56,9 +57,13 @@ class Feed {
 
   // Binds or connects. A bound source already takes samples: nothing may fail behind it. Throws
   // xst::Error.
-  void OpenSource(zmq::context_t* context) { OpenSource(context, config_.source); }
-  void OpenSource(zmq::context_t* context, const SourceConfig& source);  // instead of its own
-  void CloseSource() { source_.reset(); }                                // after Join
+  void OpenSource(zmq::context_t* context, const xst::zeromq::CurveServer* curve) {
+    OpenSource(context, curve, config_.source);
+  }
+  // `source` instead of its own.
+  void OpenSource(zmq::context_t* context, const xst::zeromq::CurveServer* curve,
+                  const SourceConfig& source);
+  void CloseSource() { source_.reset(); }  // after Join
   bool has_source() const { return source_ != nullptr; }
   std::string endpoint() const { return source_ ? source_->endpoint() : std::string(); }
   xst::stream::SourceCounts source_counts() const {

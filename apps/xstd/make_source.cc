@@ -13,16 +13,22 @@ using xst::stream::Stream;
 
 std::unique_ptr<xst::stream::Source> MakeSource(const SourceConfig& config, const Stream& stream,
                                                 zmq::context_t* context,
+                                                const xst::zeromq::CurveServer* curve,
                                                 xst::stream::SampleLog* log) {
   switch (config.type) {
     case SourceConfig::Type::replay:
       return std::make_unique<ReplaySource>(config.file, config.speed, stream.info());
     case SourceConfig::Type::pull:
-      return xst::zeromq::MessageSource::Pull(*context, config.endpoint);
+      return xst::zeromq::MessageSource::Pull(*context, config.endpoint, curve);
     case SourceConfig::Type::sub:
-      return xst::zeromq::MessageSource::Sub(*context, config.endpoint, config.topic);
+      if (config.server_key.empty() || !curve) {
+        return xst::zeromq::MessageSource::Sub(*context, config.endpoint, config.topic);
+      }
+      return xst::zeromq::MessageSource::Sub(*context, config.endpoint, config.topic,
+                                             xst::zeromq::ReadPublicKey(config.server_key),
+                                             curve->keys());
     case SourceConfig::Type::acked:
-      return std::make_unique<xst::zeromq::AckedSource>(*context, config.endpoint, log);
+      return std::make_unique<xst::zeromq::AckedSource>(*context, config.endpoint, log, curve);
     case SourceConfig::Type::udp:
       return std::make_unique<UdpSource>(config.endpoint, config.allow);
     case SourceConfig::Type::serial:

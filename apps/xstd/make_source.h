@@ -8,13 +8,16 @@
 #include "sdk/stream/sample_log.h"
 #include "sdk/stream/source.h"
 #include "sdk/stream/stream.h"
+#include "sdk/zmq/zap.h"
 
 namespace xstd {
 
-// Binds or connects. `log`: of an acked source, else null. Throws xst::Error.
+// Binds or connects; `curve` (may be null) protects what is bound and signs what is connected with
+// a server key. `log`: of an acked source, else null. Throws xst::Error.
 std::unique_ptr<xst::stream::Source> MakeSource(const SourceConfig& config,
                                                 const xst::stream::Stream& stream,
                                                 zmq::context_t* context,
+                                                const xst::zeromq::CurveServer* curve,
                                                 xst::stream::SampleLog* log);
 
 }  // namespace xstd

@@ -39,7 +39,8 @@ std::string NeedRestart(const DaemonConfig& now, const DaemonConfig& next) {
   const auto add = [&](bool differs, const char* key) {
     if (differs) keys += (keys.empty() ? "" : ", ") + std::string(key);
   };
-  add(now.publish_endpoint != next.publish_endpoint, "publish");
+  add(now.publish != next.publish, "publish");
+  add(now.curve != next.curve, "curve");
   add(now.http != next.http, "http");
   add(now.log != next.log, "log");
   add(now.state_dir != next.state_dir, "state_dir");
@@ -132,6 +133,7 @@ std::vector<Daemon::Change> Daemon::Changes(const Prepared& next) {
         change.fresh = std::make_unique<Feed>(config, model, state_.get(), false);
       }
     }
+    MakeAlarms(config, change.fresh ? change.fresh->stream() : change.former->stream());
     change.remade = change.former && change.fresh;
     if (change.remade) change.source = change.former->config().source;
     changes.push_back(std::move(change));
@@ -150,6 +152,7 @@ void Daemon::Apply(Prepared next) {
   const std::string keys = NeedRestart(config_, next.config);
   if (!keys.empty()) spdlog::warn("{}: needs a restart to change: {}", options_.config_path, keys);
   std::vector<Change> changes = Changes(next);
+  if (curve_) curve_->ReloadClients();
   Leave(changes);
   const double pause_ms = Switch(&changes, next.models);
   const auto swapped = std::count_if(changes.begin(), changes.end(),
@@ -211,6 +214,7 @@ double Daemon::Switch(std::vector<Change>* changes, const ModelSet& models) {
     }
   }
   publisher_->SetStreams(Streams());  // what those that go gave is published
+  outputs_->SetAlarms(feeds_);
 
   const auto begin = steady_clock::now();
   loop_->Pause();
@@ -255,7 +259,7 @@ void Daemon::Enter(Change* change) {
   for (;;) {
     try {
       feed->KeepFirst();
-      feed->OpenSource(&context_, source);
+      feed->OpenSource(&context_, curve_.get(), source);
       break;
     } catch (const std::exception& e) {
       if (!source.endpoint.empty() && source.endpoint == former.endpoint &&
@@ -267,7 +271,7 @@ void Daemon::Enter(Change* change) {
       spdlog::error("{}: {}", feed->name(), e.what());
     }
     try {
-      if (change->remade && former != source) feed->OpenSource(&context_, former);
+      if (change->remade && former != source) feed->OpenSource(&context_, curve_.get(), former);
     } catch (const std::exception& e) {
       spdlog::error("{}: {}", feed->name(), e.what());
     }

@@ -135,6 +135,10 @@ Publisher::Publisher(std::vector<Stream*> streams, std::vector<Sink*> sinks)
 
 void Publisher::SetStreams(std::vector<Stream*> streams) {
   const std::lock_guard lock(mutex_);
+  for (const Stream* s : streams_) {
+    if (std::find(streams.begin(), streams.end(), s) != streams.end()) continue;
+    for (Sink* sink : sinks_) sink->Forget(*s);
+  }
   streams_ = std::move(streams);
   for (const Stream* s : streams_) {
     y_.resize(std::max<size_t>(y_.size(), s->info().output_width));
@@ -188,7 +192,10 @@ void Publisher::Run() {
     } else if (last) {
       return;
     } else {
-      for (Sink* sink : sinks_) sink->Idle();
+      {
+        const std::lock_guard lock(mutex_);
+        for (Sink* sink : sinks_) sink->Idle();
+      }
       std::this_thread::sleep_for(pause);
       pause = std::min(2 * pause, kLongest);
     }

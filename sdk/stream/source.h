@@ -46,6 +46,9 @@ class Sink {
 
   // Between outputs, about once a millisecond; same thread.
   virtual void Idle() {}
+
+  // The stream gives no more outputs and may soon be gone. Never during one of the above.
+  virtual void Forget(const Stream&) {}
 };
 
 }  // namespace xst::stream

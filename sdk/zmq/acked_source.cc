@@ -39,13 +39,13 @@ std::string Quoted(const std::string& text) {
 }  // namespace
 
 AckedSource::AckedSource(zmq::context_t& context, const std::string& endpoint,
-                         stream::SampleLog* log)
+                         stream::SampleLog* log, const CurveServer* curve)
     : socket_(context, zmq::socket_type::router), log_(*log) {
   Harden(socket_);
   socket_.set(zmq::sockopt::rcvtimeo, kPollMs);
   socket_.set(zmq::sockopt::linger, 0);              // a lost answer is asked for again
   socket_.set(zmq::sockopt::router_handover, true);  // a client that came back under its name
-  endpoint_ = BindLoopback(socket_, endpoint, "source endpoint");
+  endpoint_ = Bind(socket_, endpoint, "source endpoint", curve);
 }
 
 void AckedSource::Run(stream::Stream& stream, std::stop_token stop) {

@@ -39,12 +39,16 @@
 
 namespace xst::zeromq {
 
+class CurveServer;
+
 class AckedSource : public stream::Source {
  public:
   static constexpr std::chrono::milliseconds kGather{10}, kRetry{100};
 
-  // Binds. `log` must outlive the source. Throws Error: address not allowed, or in use.
-  AckedSource(zmq::context_t& context, const std::string& endpoint, stream::SampleLog* log);
+  // Binds. `log` and `curve` (null: none) must outlive the source. Throws Error: address not
+  // allowed, or in use.
+  AckedSource(zmq::context_t& context, const std::string& endpoint, stream::SampleLog* log,
+              const CurveServer* curve = nullptr);
 
   // First offers what the log holds behind the stream's start_position(). At stop: what is kept is
   // offered as far as the ring takes it, the rest comes out of the log at the next start.

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "formats/status.h"
+#include "sdk/zmq/zap.h"
 
 namespace xst::zeromq {
 namespace {
@@ -48,23 +49,23 @@ void Harden(zmq::socket_t& socket) {
   socket.set(zmq::sockopt::heartbeat_timeout, kSilentMs);
 }
 
-std::string BindLoopback(zmq::socket_t& socket, const std::string& endpoint,
-                         const std::string& what) {
+std::string Bind(zmq::socket_t& socket, const std::string& endpoint, const std::string& what,
+                 const CurveServer* curve) {
   std::string address = endpoint;
   if (StartsWith(endpoint, "tcp://")) {
     const size_t colon = endpoint.rfind(':');
     const std::string host = colon > 6 ? endpoint.substr(6, colon - 6) : "";
     if (host == "localhost") {
       address = "tcp://127.0.0.1" + endpoint.substr(colon);
-    } else if (host == "[::1]") {
-      socket.set(zmq::sockopt::ipv6, true);
-    } else if (!IsIpv4Loopback(host)) {
-      throw Error(Status::invalid_argument,
-                  what +
-                      ": expected a loopback address (tcp://127.0.0.1:PORT) or ipc://PATH, got " +
-                      endpoint +
-                      " (an address of the network needs authentication, which this "
-                      "version lacks)");
+    }
+    if (StartsWith(host, "[")) socket.set(zmq::sockopt::ipv6, true);
+    if (curve) {
+      curve->Protect(socket);
+    } else if (host != "localhost" && host != "[::1]" && !IsIpv4Loopback(host)) {
+      throw Error(
+          Status::invalid_argument,
+          what + ": expected a loopback address (tcp://127.0.0.1:PORT) or ipc://PATH, got " +
+              endpoint + " (an address of the network needs curve: {secret: FILE, clients: FILE})");
     }
   } else if (StartsWith(endpoint, "ipc://")) {
     struct stat info;

@@ -65,7 +65,8 @@ class Parser {
 }  // namespace
 
 std::unique_ptr<MessageSource> MessageSource::Pull(zmq::context_t& context,
-                                                   const std::string& endpoint) {
+                                                   const std::string& endpoint,
+                                                   const CurveServer* curve) {
   std::unique_ptr<MessageSource> source(
       new MessageSource(zmq::socket_t(context, zmq::socket_type::pull)));
   Harden(source->socket_);
@@ -76,18 +77,21 @@ std::unique_ptr<MessageSource> MessageSource::Pull(zmq::context_t& context,
   // Little lies between a sender that never pauses and the ring, so little is lost at a stop.
   source->socket_.set(zmq::sockopt::rcvhwm, 256);
   source->socket_.set(zmq::sockopt::rcvbuf, 64 * 1024);
-  source->endpoint_ = BindLoopback(source->socket_, endpoint, "source endpoint");
+  source->endpoint_ = Bind(source->socket_, endpoint, "source endpoint", curve);
   return source;
 }
 
 std::unique_ptr<MessageSource> MessageSource::Sub(zmq::context_t& context,
                                                   const std::string& endpoint,
-                                                  const std::string& topic) {
+                                                  const std::string& topic,
+                                                  const std::string& server_key,
+                                                  const KeyPair& own) {
   std::unique_ptr<MessageSource> source(
       new MessageSource(zmq::socket_t(context, zmq::socket_type::sub)));
   Harden(source->socket_);
   source->socket_.set(zmq::sockopt::rcvtimeo, kPollMs);
   source->socket_.set(zmq::sockopt::subscribe, topic);
+  if (!server_key.empty()) UseKeys(source->socket_, server_key, own);
   try {
     source->socket_.connect(endpoint);
   } catch (const zmq::error_t& e) {

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 
 #include "apps/xstd/config.h"
 #include "formats/status.h"
@@ -37,7 +38,7 @@ streams:
 
 TEST(XstdConfig, ReadsTheWholeExample) {
   const DaemonConfig c = Parse(kExample);
-  EXPECT_EQ(c.publish_endpoint, "tcp://127.0.0.1:9872");
+  EXPECT_EQ(c.publish.endpoint, "tcp://127.0.0.1:9872");
   ASSERT_TRUE(c.http);
   EXPECT_EQ(c.http->host, "127.0.0.1");
   EXPECT_EQ(c.http->port, 9873);
@@ -76,7 +77,7 @@ TEST(XstdConfig, ErrorsNamePlaceExpectedAndGot) {
        "d.yaml:1:1: port: expected a known key"},
       {"_port: 1\nstreams: [{name: a, model: m, source: {type: stdin}}]", "d.yaml:1:1: _port"},
       {"publish: {endpoint: e, hwm: 3}", "d.yaml:1:24: publish.hwm: expected a known key"},
-      {"publish: {encoding: xml}", "d.yaml:1:21: publish.encoding: expected one of json"},
+      {"publish: {encoding: xml}", "d.yaml:1:21: publish.encoding: expected one of json, flatbuffer"},
       {"publish: [1]", "d.yaml:1:10: publish: expected a map"},
       {"http: {port: 1}", "http.endpoint: expected this key"},
       {"streams:\n  - name: a\n    model: m\n    source: {type: stdin}\n    sauce: 1\n",
@@ -116,6 +117,99 @@ TEST(XstdConfig, ErrorsNamePlaceExpectedAndGot) {
         << row.text << "\n  gave: " << ErrorOf(row.text) << "\n  not:  " << row.message;
   }
   EXPECT_EQ(ErrorOf(stream), "no error");
+}
+
+constexpr char kOutputs[] = R"(
+publish: {encoding: flatbuffer, times: true, snapshot: "ipc://s", heartbeat_s: 2.5}
+curve: {secret: keys/me.secret, clients: /keys/clients}
+streams:
+  - name: a
+    model: m
+    source: {type: sub, endpoint: "tcp://h:1", server_key: h.public}
+    alarms:
+      - {name: high, output: hr, above: 120, clear: 110, for_s: 3}
+      - {name: low, output: hr, below: 40}
+)";
+
+TEST(XstdConfig, ReadsOutputsAlarmsAndKeys) {
+  const DaemonConfig c = Parse(kOutputs);
+  EXPECT_EQ(c.publish.endpoint, "tcp://127.0.0.1:9872");
+  EXPECT_EQ(c.publish.encoding, xst::zeromq::PubOptions::Encoding::flatbuffer);
+  EXPECT_TRUE(c.publish.times);
+  EXPECT_EQ(c.publish.snapshot, "ipc://s");
+  EXPECT_EQ(c.publish.heartbeat_s, 2.5);
+  EXPECT_EQ(c.curve.secret, "/etc/x/keys/me.secret");
+  EXPECT_EQ(c.curve.clients, "/keys/clients");
+  EXPECT_EQ(c.streams[0].source.server_key, "/etc/x/h.public");
+  const auto& alarms = c.streams[0].alarms;
+  ASSERT_EQ(alarms.size(), 2u);
+  EXPECT_EQ(alarms[0].name, "high");
+  EXPECT_EQ(alarms[0].output, "hr");
+  EXPECT_TRUE(alarms[0].above);
+  EXPECT_EQ(alarms[0].threshold, 120);
+  EXPECT_EQ(alarms[0].clear, 110);
+  EXPECT_EQ(alarms[0].for_s, 3);
+  EXPECT_EQ(alarms[0].place, "d.yaml:9:30: streams[0].alarms[0].");
+  EXPECT_FALSE(alarms[1].above);
+  EXPECT_EQ(alarms[1].clear, 40);
+}
+
+TEST(XstdConfig, WithoutOutputKeysNothingIsOn) {
+  const DaemonConfig c = Parse("streams: [{name: _xstd, model: m, source: {type: stdin}}]");
+  EXPECT_EQ(c.publish.encoding, xst::zeromq::PubOptions::Encoding::json);
+  EXPECT_FALSE(c.publish.times);
+  EXPECT_EQ(c.publish.snapshot, "");
+  EXPECT_EQ(c.publish.heartbeat_s, 0);
+  EXPECT_EQ(c.curve.secret, "");
+}
+
+std::string AlarmConfig(const std::string& alarm) {
+  return "streams: [{name: a, model: m, source: {type: stdin}, alarms: [" + alarm + "]}]";
+}
+
+TEST(XstdConfig, ErrorsOfOutputsNamePlaceExpectedAndGot) {
+  const std::string one = "\nstreams: [{name: a, model: m, source: {type: stdin}}]";
+  const std::string high = "{name: a, output: y, above: 1}";
+  const std::pair<std::string, const char*> rows[] = {
+      {"publish: {times: 1}" + one, "d.yaml:1:18: publish.times: expected"},
+      {"publish: {snapshot: 1}" + one, "d.yaml:1:21: publish.snapshot: expected a string"},
+      {"publish: {heartbeat_s: 0}" + one, "d.yaml:1:24: publish.heartbeat_s: expected"},
+      {"publish: {heartbeat_s: 1e9}" + one, "heartbeat_s: expected a number of at most 86400"},
+      {"curve: {secret: s}" + one, "d.yaml:1:8: curve.clients: expected this key"},
+      {"curve: {clients: s}" + one, "d.yaml:1:8: curve.secret: expected this key"},
+      {"curve: {secret: s, clients: c, x: 1}" + one, "d.yaml:1:32: curve.x: expected a known key"},
+      {"streams: [{name: a, model: m, source: {type: sub, endpoint: e, server_key: k}}]",
+       "d.yaml:1:76: source.server_key: expected a curve section with a secret of ours, got none"},
+      {"streams: [{name: a, model: m, source: {type: pull, endpoint: e, server_key: k}}]",
+       "source.server_key: expected a known key"},
+      {"streams: [{name: a, model: m, source: {type: stdin}, alarms: 1}]",
+       "d.yaml:1:62: streams[0].alarms: expected a list of at most 256 alarms"},
+      {AlarmConfig("1"), "d.yaml:1:63: streams[0].alarms[0]: expected a map"},
+      {AlarmConfig("{output: y, above: 1}"), "streams[0].alarms[0].name: expected this key"},
+      {AlarmConfig("{name: a b}"), "d.yaml:1:70: streams[0].alarms[0].name: expected 1 to 64"},
+      {AlarmConfig("{name: a, above: 1}"), "streams[0].alarms[0].output: expected this key"},
+      {AlarmConfig("{name: a, output: y}"), "d.yaml:1:63: streams[0].alarms[0].above: expected one "
+                                            "of above and below, got none"},
+      {AlarmConfig("{name: a, output: y, above: 1, below: 1}"), "above and below, got both"},
+      {AlarmConfig("{name: a, output: y, above: x}"), "above: expected a finite number"},
+      {AlarmConfig("{name: a, output: y, above: 1, clear: 2}"),
+       "d.yaml:1:101: streams[0].alarms[0].clear: expected a number of at most `above`, got 2"},
+      {AlarmConfig("{name: a, output: y, below: 1, clear: 0}"),
+       "streams[0].alarms[0].clear: expected a number of at least `below`, got 0"},
+      {AlarmConfig("{name: a, output: y, above: 1, for_s: -1}"), "for_s: expected a number of at"},
+      {AlarmConfig("{name: a, output: y, above: 1, beep: true}"), "beep: expected a known key"},
+      {AlarmConfig(high + ", " + high),
+       "streams[0].alarms[1].name: expected one of its own, got \"a\" again"},
+      {"publish: {heartbeat_s: 1}\nstreams: [{name: _xstd, model: m, source: {type: stdin}}]",
+       "d.yaml:2:11: streams[0].name: expected one that heartbeats (_xstd) and alarms (alarm) "
+       "leave free, got \"_xstd\""},
+      {"streams: [{name: alarm, model: m, source: {type: stdin}, alarms: [" + high + "]}]",
+       "streams[0].name: expected one that"},
+  };
+  for (const auto& [text, message] : rows) {
+    EXPECT_NE(ErrorOf(text).find(message), std::string::npos)
+        << text << "\n  gave: " << ErrorOf(text) << "\n  not:  " << message;
+  }
 }
 
 TEST(XstdConfig, NamesAndStandardInputAreTakenOnce) {
