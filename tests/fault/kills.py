@@ -144,14 +144,15 @@ class Round:
             daemon = self.start()
             time.sleep(self.random.choice([self.random.uniform(0, 0.2), self.random.uniform(0.3, 1.2),
                                            self.random.uniform(0.5, longest_s)]))
-            if self.random.random() < 0.1:  # in the middle of a clean stop
+            stopped = self.random.random() < 0.1
+            if stopped:  # killed in the middle of a clean stop
                 daemon.send_signal(signal.SIGTERM)
                 time.sleep(self.random.uniform(0, 1.2))
             daemon.kill()
             status = daemon.wait()
-            if status == 0:  # it had ended by itself, or with SIGTERM
-                if self.source == "file" and self.through():
-                    return done
+            if status == 0 and not stopped:
+                return done  # the recording has been played
+            if status == 0:
                 continue
             assert status in (-signal.SIGKILL, -signal.SIGTERM), (self.folder / "log").read_text()
             done += status == -signal.SIGKILL
