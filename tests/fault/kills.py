@@ -71,7 +71,7 @@ class Subscriber:
 
 def keep_sending(context, rows, endpoint, random_, stop):
     """A client that keeps its socket: what was on its way to a killed xstd is lost, what follows is not."""
-    window, acked, sent = random_.choice([1, 7, 300]), -1, -1
+    window, acked, sent = random_.choice([1, 7, 300] if len(rows) < 4000 else [300]), -1, -1
     with context.socket(zmq.DEALER) as client:
         client.linger = 0
         client.sndtimeo = 100
@@ -132,7 +132,8 @@ class Round:
     def start(self):
         with open(self.folder / "log", "ab") as log:
             self.begin = log.tell()
-            return subprocess.Popen(self.command, stderr=log)
+            self.daemon = subprocess.Popen(self.command, stderr=log)
+            return self.daemon
 
     def ready(self):
         return b"ready " in (self.folder / "log").read_bytes()[self.begin:]
@@ -180,6 +181,8 @@ class Round:
         self.end()
 
     def end(self):
+        self.daemon.kill()
+        self.daemon.wait()
         self.stop.set()
         self.subscriber.end()
 
