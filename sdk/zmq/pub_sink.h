@@ -16,8 +16,8 @@ namespace xst::zeromq {
 // behind, and only for those that do read: one that took nothing for the stream's patience is not
 // waited for again within the next second. libzmq learns of what a reader took in portions of half
 // a high-water mark (500 outputs), so at 100 ms one of fewer than 5000 outputs a second is mistaken
-// for one that does not read. Little waits here for a reader, 1000 outputs and 128 KiB, for it dies
-// with the process.
+// for one that does not read. Little waits here for a reader, 1000 outputs, for they die with the
+// process; what the kernel has, 128 KiB more, it still delivers.
 class PubSink : public stream::Sink {
  public:
   // Binds. Throws Error: address not allowed, or in use.

@@ -92,10 +92,10 @@ def keep_sending(context, rows, endpoint, random_, stop):
 
 
 class Round:
-    def __init__(self, folder, source, random_):
+    def __init__(self, folder, source, random_, slow_readers):
         self.random, self.source, self.folder = random_, source, folder
         self.context = zmq.Context()
-        slow = random_.random() < 0.25
+        slow = random_.random() < slow_readers
         self.n = random_.randrange(500, 4000) if not slow else 20000
         rng = np.random.default_rng(random_.randrange(1 << 30))
         self.x = np.cumsum(rng.standard_normal(self.n) * 0.1).astype(np.float32)[:, None]
@@ -211,7 +211,7 @@ class Round:
         return len(first), again
 
 
-def run(kills, source, seed, most_in_a_round=25, longest_s=3.5, say=lambda text: None):
+def run(kills, source, seed, most_in_a_round=25, longest_s=5, slow_readers=0.25, say=lambda text: None):
     random_ = random.Random(seed)
     total = {"source": source, "seed": seed, "kills": 0, "rounds": 0, "outputs": 0, "seen_again": 0}
     begin = time.monotonic()
@@ -220,7 +220,7 @@ def run(kills, source, seed, most_in_a_round=25, longest_s=3.5, say=lambda text:
                    check=True, capture_output=True)
     while total["kills"] < kills:
         (folder / "round").mkdir()
-        one = Round(folder / "round", source, random_)
+        one = Round(folder / "round", source, random_, slow_readers)
         try:
             total["kills"] += one.kills(min(kills - total["kills"], random_.randint(1, most_in_a_round)),
                                        longest_s)
