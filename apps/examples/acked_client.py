@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """acked_client.py DATA.csv ENDPOINT: sends a recording to an acked source of xstd and loses nothing.
 
-The file: a header line, then rows of numbers; a first column named t is the time in seconds. Start
-it again at any time, xstd says where to go on; it ends when every row is on xstd's disk.
-"""
+A header line, then rows of numbers; a first column named t is the time in seconds. Start it again
+at any time, xstd says where to go on; it ends when every row is on xstd's disk."""
 import csv
 import json
 import sys
@@ -20,7 +19,7 @@ def send(rows, endpoint):
             socket.linger = 0
             socket.connect(endpoint)
             socket.send(b"")  # where to go on?
-            sent = None
+            sent = -1
             while socket.poll(TIMEOUT_MS):
                 answer = json.loads(socket.recv())
                 if "error" in answer:
@@ -28,9 +27,7 @@ def send(rows, endpoint):
                 acked = -1 if answer["acked"] is None else answer["acked"]
                 if acked >= len(rows) - 1:
                     return
-                sent = acked if sent is None else max(sent, acked)
-                while sent < min(acked + WINDOW, len(rows) - 1):
-                    sent += 1
+                for sent in range(max(sent, acked) + 1, min(acked + WINDOW, len(rows) - 1) + 1):
                     socket.send_json({"seq": sent, **rows[sent]})
 
 

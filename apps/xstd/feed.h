@@ -10,7 +10,7 @@
 // - the last one, of a clean stop, waits as long, with the sockets open;
 // - after a start, publishing waits for the subscribers to come back (Daemon::WaitForSubscriber).
 // So a subscriber misses nothing that takes, within kFlush, what may wait for it in xstd: PubSink's
-// high-water mark and send buffer. One that is stopped or slower misses what dies in them, or what
+// high-water mark of 1000 outputs. One that is stopped or slower misses what dies in them, or what
 // was dropped for it, and sees that in `seq`.
 #pragma once
 
@@ -101,7 +101,7 @@ class Feed {
   uint64_t snapshot_errors() const { return snapshot_errors_; }
   uint64_t log_errors() const { return log_ ? log_->errors() : 0; }
 
-  static constexpr std::chrono::seconds kFlush{1};
+  static constexpr std::chrono::seconds kFlush{2};
   static constexpr std::chrono::seconds kLongestDrain{60};  // xstd.service waits longer
 
  private:

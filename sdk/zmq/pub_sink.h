@@ -34,7 +34,8 @@ struct PubOptions {
 // waited for again within the next second, and twice as long each time, up to a minute. libzmq
 // learns of what a reader took in portions of half a high-water mark (500 outputs), so at 100 ms
 // one of fewer than 5000 outputs a second is mistaken for one that does not read. Little waits here
-// for a reader, 1000 outputs and 128 KiB, for it dies with the process.
+// for a reader, 1000 outputs, for they die with the process; what the kernel has, 128 KiB more, it
+// still delivers.
 class PubSink : public stream::Sink {
  public:
   // Binds. `curve` (null: none) must outlive the sink. Throws Error: address not allowed, or in

@@ -7,7 +7,8 @@ import kills
 
 def test_a_killed_daemon_loses_nothing():
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        both = [pool.submit(kills.run, 10, source, seed=8, most_in_a_round=10, longest_s=2)
+        both = [pool.submit(kills.run, 10, source, seed=8, most_in_a_round=10, longest_s=2.5,
+                            slow_readers=0)
                 for source in ("acked", "file")]
     for one in both:
         total = one.result()
