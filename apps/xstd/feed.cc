@@ -125,20 +125,20 @@ void Feed::TakeOver(const Checkpoint& checkpoint, const xst::stream::History& hi
   }
 }
 
-void Feed::Swap(const StreamConfig& config, std::shared_ptr<const xst::Model> model,
+bool Feed::Swap(const StreamConfig& config, std::shared_ptr<const xst::Model> model,
                 std::unique_ptr<xst::stream::Stepper> stepper) {
-  if (model->info().arch_hash == model_->info().arch_hash) {
+  const bool same = model->info().arch_hash == model_->info().arch_hash;
+  if (same) {
     xst::LoadOptions options;
     options.allow_other_weights = true;
     stream_->Replace(std::move(stepper), options);
   } else {
     stream_->Renew(std::move(stepper));
-    spdlog::warn("{}: the new model has another architecture: a fresh state behind {} inputs again",
-                 name(), stream_->history().size());
   }
   model_ = std::move(model);
   config_ = config;
   KeepSoon();
+  return same;
 }
 
 void Feed::KeepSoon() {

@@ -44,9 +44,9 @@ class Feed {
   // behind its `history`. Throws xst::Error.
   void TakeOver(const xst::stream::Checkpoint& checkpoint, const xst::stream::History& history);
   // Goes on with another model, stepped by `stepper`, while nothing steps the stream: with its
-  // state if the architecture is the same, else as on_reload says. Throws xst::Error and changes
-  // nothing.
-  void Swap(const StreamConfig& config, std::shared_ptr<const xst::Model> model,
+  // state if the architecture is the same (true), else as on_reload says. Throws xst::Error and
+  // changes nothing.
+  bool Swap(const StreamConfig& config, std::shared_ptr<const xst::Model> model,
             std::unique_ptr<xst::stream::Stepper> stepper);
 
   const StreamConfig& config() const { return config_; }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -59,6 +60,8 @@ struct Daemon::Change {
   std::shared_ptr<const xst::Model> model;
   std::unique_ptr<Stepper> stepper;
 
+  bool renewed = false;     // with a fresh state
+  std::string error;        // why it was not; empty: it was
   Feed* entered = nullptr;  // what `fresh` was
   bool remade = false;      // it took a place
   SourceConfig source;      // that one's
@@ -155,9 +158,22 @@ void Daemon::Apply(Prepared next) {
   if (curve_) curve_->ReloadClients();
   Leave(changes);
   const double pause_ms = Switch(&changes, next.models);
-  const auto swapped = std::count_if(changes.begin(), changes.end(),
-                                     [](const Change& c) { return c.model != nullptr; });
-  for (Change& change : changes) Enter(&change);
+  size_t swapped = 0;
+  for (Change& change : changes) {
+    Enter(&change);
+    if (!change.model) continue;
+    const std::string& name = change.config->name;
+    if (!change.error.empty()) {
+      ++reload_errors_;
+      spdlog::error("{}: keeps its former model: {}", name, change.error);
+      continue;
+    }
+    ++swapped;
+    if (change.renewed) {
+      spdlog::warn("{}: another architecture: a fresh state behind up to {} inputs again", name,
+                   change.former->stream().options().replay);
+    }
+  }
   config_.streams = std::move(next.config.streams);
   models_ = std::move(next.models);
   ++reloads_;
@@ -224,10 +240,9 @@ double Daemon::Switch(std::vector<Change>* changes, const ModelSet& models) {
     try {
       if (!c.stepper) c.stepper = models.BatchOf(*c.config, c.model)->MakeStepper();
       if (!c.stepper) c.stepper = xst::stream::MakeStepper(c.model);
-      c.former->Swap(*c.config, c.model, std::move(c.stepper));
+      c.renewed = !c.former->Swap(*c.config, c.model, std::move(c.stepper));
     } catch (const std::exception& e) {
-      ++reload_errors_;
-      spdlog::error("{}: keeps its former model: {}", c.config->name, e.what());
+      c.error = e.what();
     }
   }
   for (const auto& feed : former) {
@@ -235,14 +250,17 @@ double Daemon::Switch(std::vector<Change>* changes, const ModelSet& models) {
   }
   MakeLoops();
   former.clear();  // their lanes are free now
+  std::string alone;
   try {
     JoinBatches(models);
   } catch (const std::exception& e) {
-    spdlog::warn("streams that step one by one, not together: {}", e.what());
+    alone = e.what();
   }
   loop_->Resume();
   for (auto& [stream, loop] : forecast_loops_) loop->Resume();
-  const auto pause = steady_clock::now() - begin;
+  const auto pause = steady_clock::now() - begin;  // nothing is logged in it: that may take long
+
+  if (!alone.empty()) spdlog::warn("some streams step one by one: {}", alone);
   for (auto& [stream, loop] : forecast_loops_) {
     if (!loop->started()) loop->Start();
   }

@@ -41,7 +41,7 @@ class Batch : public std::enable_shared_from_this<Batch> {
 
  private:
   class LaneStepper;
-  double SecondsOf(uint32_t count, double enough);
+  double SecondsOf(uint32_t count, bool one_thread);
 
   Lanes lanes_;
   uint32_t least_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 #include <utility>
 
 namespace xst::stream {
@@ -19,14 +20,13 @@ Loop::~Loop() {
 
 // The bell of a stream that stays is not touched: its source may be ringing it.
 void Loop::SetStreams(std::vector<Stream*> streams) {
-  const auto has = [](const std::vector<Stream*>& all, Stream* s) {
-    return std::find(all.begin(), all.end(), s) != all.end();
-  };
-  for (Stream* s : streams_) {
-    if (!has(streams, s)) s->SetDoorbell(nullptr);
+  const std::set<Stream*> before(streams_.begin(), streams_.end());
+  const std::set<Stream*> after(streams.begin(), streams.end());
+  for (Stream* s : before) {
+    if (!after.contains(s)) s->SetDoorbell(nullptr);
   }
-  for (Stream* s : streams) {
-    if (!has(streams_, s)) s->SetDoorbell(&bell_);
+  for (Stream* s : after) {
+    if (!before.contains(s)) s->SetDoorbell(&bell_);
   }
   streams_ = std::move(streams);
 }

@@ -1,4 +1,7 @@
 // What the system grants a thread that steps: memory that stays, priority, CPUs of its own.
+//
+// A step thread may have a priority above all others, for it never spins: without work it sleeps on
+// its doorbell.
 #pragma once
 
 #include <pthread.h>

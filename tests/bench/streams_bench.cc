@@ -4,9 +4,8 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <memory>
-#include <string>
-#include <thread>
 #include <vector>
 
 #include "sdk/stream/loop.h"
@@ -26,47 +25,40 @@ struct Fleet {
       all.push_back(owned.back().get());
     }
   }
-  uint64_t Stepped() const {
-    uint64_t n = 0;
-    for (const Stream* s : all) n += s->counts().samples;
-    return n;
-  }
   std::vector<std::unique_ptr<Stream>> owned;
   std::vector<Stream*> all;
 };
 
-// Stream-steps a second while this thread keeps every ring in filled and every ring out empty.
+double CpuSeconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+// Stream-steps in a second of CPU time in the loop's turns, every ring in filled and every ring out
+// emptied between them.
 double Rate(Fleet* fleet, double seconds) {
+  constexpr int kSamples = 16;
   const xst::ModelInfo& info = fleet->all[0]->info();
   std::vector<float> x(info.input_width, 0.5f), y(info.output_width), back(info.input_width);
-  std::vector<uint64_t> offered(fleet->all.size());
   Loop loop(fleet->all);
-  loop.Start();
-  const auto begin = Time::now();
-  const uint64_t before = fleet->Stepped();
-  double passed = 0;
+  loop.Arrange();
   OutputHead head;
-  for (size_t i = 0; i < offered.size(); ++i) offered[i] = fleet->all[i]->counts().samples;
-  do {
-    for (size_t i = 0; i < offered.size(); ++i) {
-      Stream& s = *fleet->all[i];
-      while (offered[i] < s.counts().samples + 200) {
-        SampleHead sample;
-        sample.receive_ns = NowNs();
-        s.Offer(sample, x, {});
-        ++offered[i];
-      }
-      while (s.Take(&head, y, back)) s.MarkPublished();
+  double passed = 0;
+  uint64_t steps = 0;
+  while (passed < seconds) {
+    for (Stream* s : fleet->all) {
+      for (int i = 0; i < kSamples; ++i) s->Offer({}, x, {});
     }
-    passed = std::chrono::duration<double>(Time::now() - begin).count();
-  } while (passed < seconds);
-  const uint64_t after = fleet->Stepped();
-  loop.Stop();
-  for (Stream* s : fleet->all) {
-    while (s->Turn() || s->Take(&head, y, back)) {
+    const double begin = CpuSeconds();
+    while (loop.Turn()) {
+    }
+    passed += CpuSeconds() - begin;
+    for (Stream* s : fleet->all) {
+      while (s->Take(&head, y, back)) ++steps;
     }
   }
-  return static_cast<double>(after - before) / passed;
+  return static_cast<double>(steps) / passed;
 }
 
 }  // namespace

@@ -70,8 +70,11 @@ class XstdReload : public testing::Test {
            (work_ / name) + "\"}" + more + "}\n";
   }
   std::string Config(const std::string& streams, const std::string& top = "") {
-    return work_.Write("xstd.yaml", "publish: {endpoint: \"ipc://" + (work_ / "pub") + "\"}\n" +
-                                        top + "streams:\n" + streams);
+    const std::string next =
+        work_.Write("next.yaml", "publish: {endpoint: \"ipc://" + (work_ / "pub") + "\"}\n" + top +
+                                     "streams:\n" + streams);
+    fs::rename(next, work_ / "xstd.yaml");  // a reload that still goes on reads it whole
+    return work_ / "xstd.yaml";
   }
   void Await(const Daemon& daemon, const std::string& words, size_t count = 1) {
     for (int i = 0; i < 6000 && Count(daemon.err(), words) < count; ++i) {
