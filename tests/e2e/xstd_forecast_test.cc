@@ -181,7 +181,7 @@ TEST_F(XstdForecast, KilledItGoesOnWithTheSameRecords) {
     // Both slots: a snapshot behind the first is durable.
     for (size_t n = 1; !fs::exists(work_ / "state/load.a") || !fs::exists(work_ / "state/load.b");
          ++n) {
-      ASSERT_EQ(subscriber.Get(n).size(), n) << "the recording ended before two snapshots";
+      ASSERT_GE(subscriber.Get(n).size(), n) << "the recording ended before two snapshots";
     }
     daemon.Signal(SIGKILL);
     EXPECT_EQ(daemon.Wait(), 128 + SIGKILL);
