@@ -145,16 +145,24 @@ void Safetensors::read(const Entry& entry, float* to) const {
 
 void WriteSafetensors(const std::string& path, const std::vector<TensorHeader>& headers,
                       const std::function<std::vector<float>(size_t)>& values) {
-  auto header = nlohmann::ordered_json::object();
+  // As text: a JSON tree allocates when it is destroyed, and ends the program where it cannot.
+  std::string text = "{";
   uint64_t offset = 0;
   for (const TensorHeader& tensor : headers) {
     uint64_t bytes = sizeof(float);
-    for (const uint64_t axis : tensor.shape) bytes *= axis;
-    header[tensor.name] = {
-        {"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
+    std::string shape;
+    for (const uint64_t axis : tensor.shape) {
+      bytes *= axis;
+      if (!shape.empty()) shape += ',';
+      shape += std::to_string(axis);
+    }
+    if (text.size() > 1) text += ',';
+    text += nlohmann::json(tensor.name).dump() + ":{\"dtype\":\"F32\",\"shape\":[" + shape +
+            "],\"data_offsets\":[" + std::to_string(offset) + "," + std::to_string(offset + bytes) +
+            "]}";
     offset += bytes;
   }
-  std::string text = header.dump();
+  text += '}';
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const uint64_t length = text.size();
 

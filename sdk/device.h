@@ -21,6 +21,7 @@ struct Device {
   // "cpu", "cpu:N", "cuda:K", "reference". Invalid text: Status::invalid_argument.
   static Status Parse(const std::string& text, Device* out, Fault* fault);
   std::string ToString() const;
+  bool operator==(const Device&) const = default;
 };
 
 }  // namespace xst

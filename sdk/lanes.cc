@@ -105,6 +105,19 @@ struct Lanes::Streams {
     return status;
   }
 
+  Status StepAlone(uint32_t lane, std::span<const float> in, std::span<float> out) {
+    if (!device) return lanes[lane].Step(in, out);
+    const kernels::FlushDenormals flush;
+    std::fill_n(device->active(), capacity(), uint8_t{0});
+    device->active()[lane] = 1;
+    const Status status = lanes[lane].Begin(in);
+    const uint32_t group = lane / device->group_lanes();
+    if (const Status s = device->Start(group); s != Status::ok) return s;
+    if (const Status s = device->Finish(group); s != Status::ok) return s;
+    lanes[lane].End(status, out);
+    return status;
+  }
+
   // `steps` steps of checked lanes on the device.
   Status Forward(std::span<const uint8_t> mask, std::span<const float> in,
                  std::span<const int64_t> tokens, uint64_t steps, std::span<float> out) {
@@ -210,6 +223,15 @@ Status Lanes::step(std::span<const uint8_t> mask, std::span<const int64_t> token
   if (const Status s = streams_->Check(mask); s != Status::ok) return s;
   if (const Status s = streams_->CheckTokens(mask, tokens, 1); s != Status::ok) return s;
   return streams_->Step(mask, out, [&](uint32_t lane) { return tokens[lane]; });
+}
+
+Status Lanes::step(uint32_t lane, std::span<const float> in, std::span<float> out) noexcept {
+  const ModelCore& core = streams_->core();
+  if (!attached(lane)) return Status::invalid_argument;
+  if (core.plan.tokens || in.size() != core.input_width() || out.size() != core.output_width()) {
+    return Status::shape_mismatch;
+  }
+  return streams_->StepAlone(lane, in, out);
 }
 
 Status Lanes::forward(std::span<const uint8_t> mask, std::span<const float> in,

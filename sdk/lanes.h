@@ -49,6 +49,10 @@ class Lanes {
   Status step(std::span<const uint8_t> mask, std::span<const int64_t> tokens,
               std::span<float> out) noexcept;
 
+  // One step of one lane, in [input_width] to out [output_width]; on the CPU as fast as a
+  // Session's.
+  Status step(uint32_t lane, std::span<const float> in, std::span<float> out) noexcept;
+
   // T steps of those lanes, as Session::forward: in [capacity][T][input_width], out
   // [capacity][T][output_width], T = out.size() / (capacity output_width). Allocates.
   Status forward(std::span<const uint8_t> mask, std::span<const float> in,

@@ -74,13 +74,7 @@ void FillInfo(ModelCore* core) {
   info.input_width = core->input_width();
   info.output_width = core->output_width();
   if (d.config.stream) FillOutputs(*d.config.stream, &info);
-  const bool tied = d.config.family == formats::Family::large ? d.config.large.tie_weights
-                                                              : d.config.block_stack.tie_weights;
-  for (const formats::StoredTensor& t : d.tensors) {
-    // A step reads one row of a table that is only an embedding.
-    const bool gathered = t.spec.name == "embedding" && !tied;
-    info.weight_bytes += (t.length + t.scale_length) / (gathered ? t.spec.rows : 1);
-  }
+  for (const formats::StoredTensor& t : d.tensors) info.weight_bytes += core->StepBytes(t);
   info.state_bytes = plan.state_values * sizeof(float);
   const uint32_t elements =
       core->team ? core->team_plan.frame_size : plan.frame_size - core->away();
@@ -134,6 +128,15 @@ Status ChooseKernels(const Options& options, ModelCore* core, Fault* fault) {
 }
 
 }  // namespace
+
+uint64_t ModelCore::StepBytes(const formats::StoredTensor& t) const {
+  const formats::ModelConfig& c = directory.config;
+  const bool tied =
+      c.family == formats::Family::large ? c.large.tie_weights : c.block_stack.tie_weights;
+  // A step reads one row of a table that is only an embedding.
+  const bool gathered = t.spec.name == "embedding" && !tied;
+  return (t.length + t.scale_length) / (gathered ? t.spec.rows : 1);
+}
 
 Status OpenCore(Memory file, const std::string& name, const Options& options,
                 std::unique_ptr<const ModelCore>* out, Fault* fault) {

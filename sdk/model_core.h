@@ -36,6 +36,8 @@ struct ModelCore {
   // Of a frame: elements that the sdk does not keep in its own memory, and bytes of one that it
   // does.
   uint32_t away() const { return device_model ? plan.ops_state_size : 0; }
+  // Of a stored tensor: what a step reads of it and its scales.
+  uint64_t StepBytes(const formats::StoredTensor& t) const;
   size_t element_bytes() const { return wide ? sizeof(double) : sizeof(float); }
   uint32_t input_width() const {
     return plan.wrapper ? plan.wrapper->input_width() : plan.input_width;

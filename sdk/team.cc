@@ -172,9 +172,9 @@ bool Team::Run(Job job, void* arg, bool always) noexcept {
   job(*this, 0, arg);
   Publish(0, kLastPoint);
   Wait(0, kLastPoint);
-  if (lines_[0].waited > kLateNanoseconds && gives_up_) {
+  if (lines_[0].waited > kLateNanoseconds && gives_up_ && !always) {
     Judge(NanosecondsSince(start));
-  } else {
+  } else if (!always) {
     pause_ = 0;
   }
   busy_.store(false, std::memory_order_release);

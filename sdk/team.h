@@ -43,7 +43,7 @@ class Team {
   // first time, then twice as many up to 1,024, until one does not. Takes no lock and allocates
   // nothing. It makes a system call only to wake workers that sleep, or while a member that has no
   // CPU is waited for.
-  // With `always` a late job before it is no reason to refuse.
+  // With `always` a late job before it is no reason to refuse, and it is none for those after it.
   bool Run(Job job, void* arg, bool always = false) noexcept;
 
   // For tests: with false such a job changes nothing for the next ones.

@@ -24,6 +24,10 @@ constexpr double kDefaultSeconds = 2;
 constexpr double kWarmUpSeconds = 0.2;
 constexpr size_t kInputs = 256;  // distinct steps of input, cycled through
 constexpr double kMinLimitPasses = 5, kMaxLimitPasses = 200;
+constexpr size_t kChunks = 8;  // of calls, with passes of the limit between them
+constexpr int kWarmUpPasses = 3;
+constexpr size_t kMinColdCalls = 3, kMaxColdCalls = 30;
+constexpr double kColdSeconds = 1;  // then kMinColdCalls are enough
 
 struct BenchArgs {
   ModelArgs model;
@@ -36,6 +40,10 @@ struct BenchArgs {
 struct Figures {
   double p50 = 0, p99 = 0, p999 = 0, max = 0;  // microseconds per call
   double steps_per_s = 0;
+  // Microseconds that a call on the CPU cannot go below.
+  std::optional<double> limit;
+  // Medians of a call and of that limit where no cache holds anything of the model.
+  std::optional<double> cold, cold_limit;
 };
 
 double Seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
@@ -128,33 +136,88 @@ double WarmUp(Workload& load) {
   return Seconds(Clock::now() - start) / static_cast<double>(calls);
 }
 
-Figures Measure(Workload& load, uint64_t calls, uint64_t steps_per_call) {
+double Quantile(const std::vector<float>& sorted, double q) {
+  const auto rank = static_cast<size_t>(std::ceil(q * static_cast<double>(sorted.size())));
+  return static_cast<double>(sorted[std::min(std::max<size_t>(rank, 1), sorted.size()) - 1]);
+}
+
+std::optional<double> Median(std::vector<float> values) {
+  if (values.empty()) return std::nullopt;
+  std::sort(values.begin(), values.end());
+  return Quantile(values, 0.5);
+}
+
+float MicrosSince(Clock::time_point start) {
+  return std::chrono::duration<float, std::micro>(Clock::now() - start).count();
+}
+
+// Passes of the limit; none where it has none.
+class Passes {
+ public:
+  explicit Passes(LimitMeter* meter) : meter_(meter) {}
+  void Add() {
+    if (const double micros = meter_->Micros(); !std::isnan(micros)) {
+      micros_.push_back(static_cast<float>(micros));
+    }
+  }
+  std::optional<double> Median() const { return cli::Median(micros_); }
+
+ private:
+  LimitMeter* meter_;
+  std::vector<float> micros_;
+};
+
+// `limit` may be null.
+Figures Measure(Workload& load, uint64_t calls, uint64_t steps_per_call, LimitMeter* limit,
+                size_t passes) {
   std::vector<float> micros(calls);
-  const auto start = Clock::now();
-  auto before = start;
-  for (float& m : micros) {
-    load.Call();
-    const auto now = Clock::now();
-    m = std::chrono::duration<float, std::micro>(now - before).count();
-    before = now;
+  Passes limits(limit);
+  Clock::duration total{};
+  size_t at = 0;
+  for (size_t chunk = 1; chunk <= kChunks; ++chunk) {
+    if (limit && chunk > 1) load.Call();  // warms the caches, as passes do below
+    const auto start = Clock::now();
+    auto before = start;
+    for (; at < calls * chunk / kChunks; ++at) {
+      load.Call();
+      const auto now = Clock::now();
+      micros[at] = std::chrono::duration<float, std::micro>(now - before).count();
+      before = now;
+    }
+    total += before - start;
+    if (!limit) continue;
+    for (int i = 0; i < kWarmUpPasses; ++i) limit->Micros();
+    for (size_t i = 0; i < passes / kChunks + 1; ++i) limits.Add();
   }
   Figures f;
-  f.steps_per_s =
-      static_cast<double>(calls) * static_cast<double>(steps_per_call) / Seconds(before - start);
+  f.steps_per_s = static_cast<double>(calls) * static_cast<double>(steps_per_call) / Seconds(total);
   std::sort(micros.begin(), micros.end());
-  const auto quantile = [&](double q) {
-    const auto rank = static_cast<size_t>(std::ceil(q * static_cast<double>(calls)));
-    return static_cast<double>(micros[std::min<size_t>(std::max<size_t>(rank, 1), calls) - 1]);
-  };
-  f.p50 = quantile(0.5);
-  f.p99 = quantile(0.99);
-  f.p999 = quantile(0.999);
-  f.max = micros.back();
+  f.p50 = Quantile(micros, 0.5);
+  f.p99 = Quantile(micros, 0.99);
+  f.p999 = Quantile(micros, 0.999);
+  f.max = static_cast<double>(micros.back());
+  f.limit = limits.Median();
   return f;
 }
 
-void Print(const ModelInfo& info, const Figures& f, const std::optional<double>& limit,
-           const BenchArgs& args, uint64_t calls) {
+void MeasureCold(Workload& load, LimitMeter& limit, Figures* f) {
+  std::vector<float> micros;
+  Passes limits(&limit);
+  const auto begin = Clock::now();
+  while (micros.size() < kMaxColdCalls) {
+    if (micros.size() >= kMinColdCalls && Seconds(Clock::now() - begin) > kColdSeconds) break;
+    if (!limit.Evict()) return;
+    const auto start = Clock::now();
+    load.Call();
+    micros.push_back(MicrosSince(start));
+    if (!limit.Evict()) return;
+    limits.Add();
+  }
+  f->cold = Median(micros);
+  f->cold_limit = limits.Median();
+}
+
+void Print(const ModelInfo& info, const Figures& f, const BenchArgs& args, uint64_t calls) {
   std::printf("%s%s%s, %u stream%s, %llu calls\n", info.device.c_str(),
               info.isa.empty() ? "" : ", ", info.isa.c_str(), args.streams,
               args.streams == 1 ? "" : "s", static_cast<unsigned long long>(calls));
@@ -164,40 +227,35 @@ void Print(const ModelInfo& info, const Figures& f, const std::optional<double>&
   std::printf("  memory     %.1f kB of weights, %.1f kB of state a stream\n",
               static_cast<double>(info.weight_bytes) / 1e3,
               static_cast<double>(info.state_bytes) / 1e3);
-  if (limit) {
+  if (f.limit) {
     std::printf("  limit      %.2f us to read weights and update state: p50 is %.2f times that\n",
-                *limit, f.p50 / *limit);
+                *f.limit, f.p50 / *f.limit);
   } else {
     std::printf("  limit      none defined for this device and call\n");
   }
-}
-
-void PrintJson(const ModelInfo& info, const Figures& f, const std::optional<double>& limit) {
-  const nlohmann::ordered_json json = {
-      {"isa", info.isa},
-      {"device", info.device},
-      {"p50_us", f.p50},
-      {"p99_us", f.p99},
-      {"p999_us", f.p999},
-      {"max_us", f.max},
-      {"stream_steps_per_s", f.steps_per_s},
-      {"weight_bytes", info.weight_bytes},
-      {"state_bytes", info.state_bytes},
-      {"limit_us", limit ? nlohmann::ordered_json(*limit) : nullptr},
-      {"limit_ratio", limit ? nlohmann::ordered_json(f.p50 / *limit) : nullptr}};
-  std::printf("%s\n", json.dump().c_str());
-}
-
-// What a step on the CPU cannot go below, of streams on one thread or of one on several; nothing
-// for other arrangements.
-std::optional<double> Limit(const Model& model, const BenchArgs& args, double call) {
-  const std::string& device = model.info().device;
-  if (args.forward > 0 || !device.starts_with("cpu") || (device != "cpu" && args.streams != 1)) {
-    return std::nullopt;
+  if (f.cold && f.cold_limit) {
+    std::printf("  cold       p50 %.2f us, limit %.2f us, where no cache holds the model\n",
+                *f.cold, *f.cold_limit);
   }
-  const double passes = std::clamp(kDefaultSeconds / call, kMinLimitPasses, kMaxLimitPasses);
-  const double micros = LimitMicros(model, args.streams, static_cast<int>(passes));
-  return std::isnan(micros) ? std::nullopt : std::optional(micros);
+}
+
+void PrintJson(const ModelInfo& info, const Figures& f) {
+  using Json = nlohmann::ordered_json;
+  const auto or_null = [](const std::optional<double>& v) { return v ? Json(*v) : Json(nullptr); };
+  const Json json = {{"isa", info.isa},
+                     {"device", info.device},
+                     {"p50_us", f.p50},
+                     {"p99_us", f.p99},
+                     {"p999_us", f.p999},
+                     {"max_us", f.max},
+                     {"stream_steps_per_s", f.steps_per_s},
+                     {"weight_bytes", info.weight_bytes},
+                     {"state_bytes", info.state_bytes},
+                     {"limit_us", or_null(f.limit)},
+                     {"limit_ratio", f.limit ? Json(f.p50 / *f.limit) : Json(nullptr)},
+                     {"cold_p50_us", or_null(f.cold)},
+                     {"cold_limit_us", or_null(f.cold_limit)}};
+  std::printf("%s\n", json.dump().c_str());
 }
 
 void Bench(const BenchArgs& args) {
@@ -213,12 +271,16 @@ void Bench(const BenchArgs& args) {
       args.steps
           ? args.steps
           : std::clamp<uint64_t>(static_cast<uint64_t>(kDefaultSeconds / call), 20, 2'000'000);
-  const Figures figures = Measure(load, calls, uint64_t{args.streams} * std::max(args.forward, 1u));
-  const std::optional<double> limit = Limit(*model, args, call);
+  std::optional<LimitMeter> limit;
+  if (args.forward == 0 && info.device.starts_with("cpu")) limit.emplace(model, args.streams);
+  const double passes = std::clamp(kDefaultSeconds / call, kMinLimitPasses, kMaxLimitPasses);
+  Figures figures = Measure(load, calls, uint64_t{args.streams} * std::max(args.forward, 1u),
+                            limit ? &*limit : nullptr, static_cast<size_t>(passes));
+  if (limit) MeasureCold(load, *limit, &figures);
   if (args.json) {
-    PrintJson(info, figures, limit);
+    PrintJson(info, figures);
   } else {
-    Print(info, figures, limit, args, calls);
+    Print(info, figures, args, calls);
   }
 }
 

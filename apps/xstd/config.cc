@@ -5,6 +5,7 @@
 #include <fstream>
 #include <utility>
 
+#include "apps/xstd/config_acked.h"
 #include "formats/config_reader.h"
 #include "formats/status.h"
 
@@ -55,7 +56,7 @@ SourceConfig ReadSource(const File& file, const YamlNode& node) {
   SourceConfig source;
   map.Require("type");
   uint32_t type = 0;
-  map.Choice("type", {"replay", "pull", "sub", "stdin"}, &type);
+  map.Choice("type", {"replay", "pull", "sub", "stdin", "acked"}, &type);
   source.type = static_cast<Type>(type);
   if (source.type == Type::replay) {
     source.file = file.Path(Text(&map, "file"));
@@ -81,6 +82,7 @@ StreamConfig ReadStream(const File& file, const YamlNode& node, const std::strin
   uint32_t on_full = stream.source.type == SourceConfig::Type::sub ? 1 : 0;
   map.Choice("on_full", {"block", "drop_oldest"}, &on_full);
   stream.on_full = static_cast<xst::stream::OnFull>(on_full);
+  stream.on_reload = ReadOnReload(&map);
   std::string device;
   if (map.String("device", &device)) {
     xst::Fault fault;
@@ -110,6 +112,7 @@ std::vector<StreamConfig> ReadStreams(const File& file, MapReader* root) {
       FailAt(file.source.name, item,
              path + ".name: expected one of its own, got \"" + stream.name + "\" again");
     }
+    CheckAcked(file.source, item, path, stream, root->Has("state_dir"));
     const bool is_stdin = stream.source.type == SourceConfig::Type::stdin_lines;
     if (is_stdin && has_stdin) {
       FailAt(file.source.name, item, path + ".source: expected one stdin in all, got a second");
@@ -139,6 +142,7 @@ DaemonConfig ParseConfig(const std::string& text, const std::string& name,
   config.http = ReadHttp(&root);
   config.log = ReadLog(&root);
   if (root.Has("state_dir")) config.state_dir = file.Path(Text(&root, "state_dir"));
+  config.realtime = ReadRealtime(&root);
   config.streams = ReadStreams(file, &root);
   root.Finish();
   if (!remarks.empty()) throw Error(Status::invalid_config, remarks.front());

@@ -13,6 +13,7 @@ namespace xstd {
 struct HttpConfig {
   std::string host;   // a loopback address
   uint16_t port = 0;  // 0: any free one
+  bool operator==(const HttpConfig&) const = default;
 };
 
 // log: {format: text, level: info}
@@ -21,6 +22,7 @@ struct LogConfig {
   enum class Level : uint8_t { debug, info, warn, error };
   Format format = Format::text;
   Level level = Level::info;
+  bool operator==(const LogConfig&) const = default;
 };
 
 // Throw xst::Error with name, line and column. Without the key: no server; the defaults.

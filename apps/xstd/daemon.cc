@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <map>
 #include <utility>
 
 #include "apps/xstd/log.h"
@@ -20,24 +19,7 @@ using xst::stream::Stream;
 namespace {
 
 constexpr std::chrono::milliseconds kTick(20);
-constexpr std::chrono::seconds kDrain(60), kFinalState(10);  // of a stop: xstd.service waits longer
-
-// Opens each model once, however many streams it has.
-class Models {
- public:
-  std::shared_ptr<const xst::Model> Open(const StreamConfig& stream) {
-    auto& model = models_[stream.model + "\n" + stream.device.ToString()];
-    if (!model) {
-      xst::Options options;
-      options.device = stream.device;
-      model = xst::Model::open(stream.model, options);
-    }
-    return model;
-  }
-
- private:
-  std::map<std::string, std::shared_ptr<const xst::Model>> models_;
-};
+constexpr std::chrono::seconds kFinalState(10);
 
 // Errors of one stream say which.
 template <class F>
@@ -49,19 +31,13 @@ auto Named(const std::string& stream, F make) {
   }
 }
 
-bool SignalWithin(const sigset_t& signals, std::chrono::milliseconds time) {
-  timespec wait{};
-  wait.tv_nsec = std::chrono::nanoseconds(time).count();
-  return sigtimedwait(&signals, nullptr, &wait) > 0;
-}
-
 }  // namespace
 
 void CheckModels(const DaemonConfig& config) {
-  Models models;
+  const ModelSet models = ModelSet::Open(config, nullptr);
   for (const StreamConfig& c : config.streams) {
     Named(c.name, [&] {
-      const auto stream = MakeStream(c, models.Open(c));
+      const auto stream = MakeStream(c, models.Of(c));
       if (c.source.type == SourceConfig::Type::replay) {
         ReplaySource(c.source.file, c.source.speed, stream->info());
       }
@@ -71,21 +47,26 @@ void CheckModels(const DaemonConfig& config) {
 
 Daemon::Daemon(const DaemonConfig& config, const DaemonOptions& options)
     : config_(config), options_(options), operations_(config) {
-  Models models;
+  models_ = ModelSet::Open(config_, nullptr);
   if (!config_.state_dir.empty()) state_ = std::make_unique<StateDir>(config_.state_dir);
-  std::vector<Stream*> streams;
   for (const StreamConfig& c : config_.streams) {
     feeds_.push_back(
-        Named(c.name, [&] { return std::make_unique<Feed>(c, models.Open(c), state_.get()); }));
-    streams.push_back(&feeds_.back()->stream());
+        Named(c.name, [&] { return std::make_unique<Feed>(c, models_.Of(c), state_.get()); }));
   }
+  models_.Decide(nullptr);
+  JoinBatches(models_);
   sink_ = std::make_unique<xst::zeromq::PubSink>(context_, config_.publish_endpoint);
-  // Last: a bound source already takes samples, and nothing may fail with them in hand.
-  for (auto& feed : feeds_) Named(feed->name(), [&] { feed->OpenSource(&context_); });
-  MakeLoops(streams);
+  if (config_.realtime.lock_memory) xst::stream::LockMemory();
+  MakeLoops();
   std::vector<xst::stream::Sink*> sinks = {sink_.get()};
   if (auto* live = operations_.sink()) sinks.push_back(live);
-  publisher_ = std::make_unique<xst::stream::Publisher>(streams, sinks);
+  publisher_ = std::make_unique<xst::stream::Publisher>(Streams(), sinks);
+  // Refused priorities are known before a source is there. Last: a bound source already takes
+  // samples, and nothing may fail with them in hand.
+  loop_->Start();
+  for (auto& [stream, loop] : forecast_loops_) loop->Start();
+  for (auto& feed : feeds_) Named(feed->name(), [&] { feed->KeepFirst(); });
+  for (auto& feed : feeds_) Named(feed->name(), [&] { feed->OpenSource(&context_); });
 }
 
 Daemon::~Daemon() {
@@ -93,25 +74,70 @@ Daemon::~Daemon() {
   for (auto& feed : feeds_) feed->Join();  // while the step still goes on
 }
 
+std::vector<Stream*> Daemon::Streams() const {
+  std::vector<Stream*> streams;
+  for (const auto& feed : feeds_) streams.push_back(&feed->stream());
+  return streams;
+}
+
+Feed* Daemon::Find(const std::string& name) const {
+  const auto found = std::find_if(feeds_.begin(), feeds_.end(),
+                                  [&](const auto& feed) { return feed->name() == name; });
+  return found == feeds_.end() ? nullptr : found->get();
+}
+
 // A forecast takes as long as many steps: each forecasting stream has a step thread of its own.
-void Daemon::MakeLoops(const std::vector<Stream*>& streams) {
+void Daemon::MakeLoops() {
   std::vector<Stream*> stepped;
-  for (Stream* stream : streams) {
+  for (Stream* stream : Streams()) {
     if (stream->info().config.family == xst::formats::Family::tirex) {
-      loops_.push_back(std::make_unique<xst::stream::Loop>(std::vector{stream}));
+      auto& loop = forecast_loops_[stream];
+      if (!loop) {
+        loop = std::make_unique<xst::stream::Loop>(std::vector{stream}, config_.realtime.thread);
+      }
     } else {
       stepped.push_back(stream);
     }
   }
-  if (!stepped.empty()) loops_.push_back(std::make_unique<xst::stream::Loop>(stepped));
+  if (loop_) return loop_->SetStreams(std::move(stepped));
+  loop_ = std::make_unique<xst::stream::Loop>(std::move(stepped), config_.realtime.thread);
 }
 
+void Daemon::JoinBatches(const ModelSet& models) {
+  std::map<std::shared_ptr<xst::stream::Batch>, std::vector<Stream*>> joining;
+  for (const auto& feed : feeds_) {
+    // One that could not go over to a new model is none of these.
+    const auto batch = models.BatchOf(feed->config(), feed->model());
+    if (batch && feed->stream().stepper().batch() != batch.get()) {
+      joining[batch].push_back(&feed->stream());
+    }
+  }
+  for (const auto& [batch, streams] : joining) xst::stream::Join(batch, streams);
+}
+
+bool Daemon::Wait(const sigset_t& signals) {
+  timespec wait{};
+  wait.tv_nsec = std::chrono::nanoseconds(kTick).count();
+  const int signal = sigtimedwait(&signals, nullptr, &wait);
+  if (signal == SIGHUP) RequestReload();
+  return signal <= 0 || signal == SIGHUP;
+}
+
+// What is published while a subscriber is not yet connected (again) passes it by. libzmq's
+// subscribers try again every 0.1 to 0.2 s.
 bool Daemon::WaitForSubscriber(const sigset_t& signals) {
-  const auto end = steady_clock::now() +
-                   std::chrono::duration_cast<steady_clock::duration>(
-                       std::chrono::duration<double>(std::min(options_.wait_subscriber_s, 1e9)));
-  while (steady_clock::now() < end && !sink_->PollSubscribed()) {
-    if (SignalWithin(signals, kTick)) return false;
+  constexpr double kFirst = 2, kOthers = 0.5;  // s
+  const bool lossless =
+      std::any_of(feeds_.begin(), feeds_.end(), [](const auto& feed) { return feed->lossless(); });
+  const bool set = options_.wait_subscriber_s.has_value();
+  const auto in = [begin = steady_clock::now()](double s) {
+    return begin + std::chrono::duration_cast<steady_clock::duration>(
+                       std::chrono::duration<double>(std::min(s, 1e9)));
+  };
+  const auto end = in(set ? *options_.wait_subscriber_s : lossless ? kFirst : 0);
+  const auto others = in(set || !lossless ? 0 : kOthers);
+  while (steady_clock::now() < end && !(sink_->PollSubscribed() && steady_clock::now() >= others)) {
+    if (!Wait(signals)) return false;
     operations_.Tick(feeds_);
   }
   return true;
@@ -124,12 +150,11 @@ int Daemon::Run(const sigset_t& signals) {
     if (!endpoint.empty()) ready += " " + feed->name() + "=" + endpoint;
   }
   Announce(ready + operations_.endpoint());
-  for (auto& loop : loops_) loop->Start();
   operations_.Start(feeds_, sink_->endpoint());
   const bool go_on = WaitForSubscriber(signals);
   publisher_->Start();
   for (auto& feed : feeds_) feed->Start();  // also after a stop: what was pushed meanwhile is taken
-  while (go_on && !AllEnded() && !SignalWithin(signals, kTick)) Tick();
+  while (go_on && (preparing_.valid() || !AllEnded()) && Wait(signals)) Tick();
   Drain();
   for (const auto& feed : feeds_) feed->Report();
   if (!options_.summary.empty()) WriteSummary();
@@ -144,6 +169,7 @@ bool Daemon::AllEnded() const {
 
 void Daemon::Tick() {
   operations_.Tick(feeds_);
+  PollReload();
   for (auto& feed : feeds_) {
     feed->ReportAtTimes();
     feed->Keep(options_.snapshot_every_s);
@@ -154,18 +180,20 @@ void Daemon::Drain() {
   operations_.Stopping();
   for (auto& feed : feeds_) feed->RequestStop();
   for (auto& feed : feeds_) feed->Join();
-  const auto drained = steady_clock::now() + kDrain;
+  const auto drained = steady_clock::now() + Feed::kLongestDrain;
   for (auto& feed : feeds_) feed->Drain(drained, [this] { operations_.Tick(feeds_); });
   const auto last = steady_clock::now() + kFinalState;
   for (auto& feed : feeds_) feed->KeepLast(last);
-  for (auto& loop : loops_) loop->Stop();
+  loop_->Stop();
+  for (auto& [stream, loop] : forecast_loops_) loop->Stop();
   publisher_->Stop();
 }
 
 void Daemon::WriteSummary() const {
   std::vector<StreamSummary> streams;
   for (const auto& feed : feeds_) {
-    streams.push_back({&feed->stream(), feed->snapshots(), feed->snapshot_errors()});
+    streams.push_back(
+        {&feed->stream(), feed->snapshots(), feed->snapshot_errors(), feed->log_errors()});
   }
   try {
     xstd::WriteSummary(options_.summary, streams);

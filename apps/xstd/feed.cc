@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <limits>
 #include <random>
 #include <stop_token>
 #include <utility>
@@ -21,10 +22,18 @@ namespace {
 
 constexpr std::chrono::milliseconds kPoll(1);
 constexpr std::chrono::seconds kReportEvery(5), kNoStep(10);
+constexpr std::chrono::seconds kPatience(2);  // of a lossless stream with its subscribers
+constexpr double kSoonest = 0.1;              // s from a start to its first checkpoint
 
 uint64_t RandomEpoch() {
   std::random_device device;
   return (uint64_t{device()} << 21) ^ (device() & ((1u << 21) - 1));
+}
+
+bool IsLossless(const StreamConfig& config) {
+  using Type = SourceConfig::Type;
+  return config.on_full == xst::stream::OnFull::block &&
+         (config.source.type == Type::replay || config.source.type == Type::acked);
 }
 
 bool WaitUntil(steady_clock::time_point end, const std::function<bool()>& done) {
@@ -43,34 +52,105 @@ std::unique_ptr<Stream> MakeStream(const StreamConfig& config,
   options.name = config.name;
   options.queue = config.queue;
   options.on_full = config.on_full;
+  if (IsLossless(config)) options.patience = kPatience;
+  if (config.on_reload) options.replay = config.on_reload->replay;
   options.deadline = config.source.type != SourceConfig::Type::replay || config.source.speed > 0;
   return std::make_unique<Stream>(std::move(model), std::move(options), RandomEpoch());
 }
 
-Feed::Feed(const StreamConfig& config, std::shared_ptr<const xst::Model> model, StateDir* state)
-    : config_(config), state_(state), stream_(MakeStream(config, std::move(model))) {
-  if (state_) Restore();
+Feed::Feed(const StreamConfig& config, std::shared_ptr<const xst::Model> model, StateDir* state,
+           bool restore)
+    : config_(config),
+      model_(std::move(model)),
+      state_(state),
+      lossless_(state && IsLossless(config)),
+      stream_(MakeStream(config, model_)) {
+  if (state_ && restore) Restore();
 }
 
 void Feed::Restore() {
   StateDir::Found found = state_->Read(name());
   if (!found.warning.empty()) spdlog::warn("{}: {}", name(), found.warning);
+  OpenLog(found.checkpoint ? &*found.checkpoint : nullptr);
   if (!found.checkpoint) return;
+  fresh_ = false;
+  kept_position_ = found.checkpoint->position;
   try {
     stream_->Restore(*found.checkpoint);
   } catch (const Error& e) {
+    if (config_.on_reload && e.code() == xst::Status::other_model) {
+      // Outputs that are stepped again are not those of the former model.
+      found.checkpoint->epoch = xst::stream::NextEpoch(found.checkpoint->epoch);
+      TakeOver(*found.checkpoint, {0, 0});
+      return;
+    }
     throw Error(e.code(), found.file + ": " + e.what() +
                               "; give the stream its former model, or remove " +
                               state_->SlotPath(name(), 0) + " and .b to start it afresh");
   }
   spdlog::info("{}: goes on from {} at seq {}", name(), found.file, found.checkpoint->seq);
+  if (log_ && log_->kept() > kept_position_) {
+    spdlog::info("{}: {} samples of its input log are replayed", name(),
+                 log_->kept() - kept_position_);
+  }
 }
 
-void Feed::OpenSource(zmq::context_t* context) {
-  source_ = MakeSource(config_.source, *stream_, context);
+void Feed::OpenLog(const Checkpoint* from) {
+  if (config_.source.type != SourceConfig::Type::acked) return;
+  log_ = std::make_unique<InputLog>(state_->path(), name(), stream_->info().input_width, from);
+  if (!log_->warning().empty()) spdlog::warn("{}: {}", name(), log_->warning());
+}
+
+void Feed::TakeOver(const Checkpoint& checkpoint, const xst::stream::History& history) {
+  KeepSoon();
+  OpenLog(&checkpoint);
+  try {
+    xst::LoadOptions options;
+    options.allow_other_weights = true;
+    stream_->Restore(checkpoint, options);
+    spdlog::info("{}: goes on at seq {} with the state it had", name(), checkpoint.seq);
+  } catch (const Error& e) {
+    if (e.code() != xst::Status::other_model) throw;
+    stream_->RestoreAfresh(checkpoint, history);
+    spdlog::warn("{}: goes on at seq {} with a fresh state behind {} inputs again: {}", name(),
+                 checkpoint.seq, history.size(), e.what());
+  }
+}
+
+void Feed::Swap(const StreamConfig& config, std::shared_ptr<const xst::Model> model,
+                std::unique_ptr<xst::stream::Stepper> stepper) {
+  if (model->info().arch_hash == model_->info().arch_hash) {
+    xst::LoadOptions options;
+    options.allow_other_weights = true;
+    stream_->Replace(std::move(stepper), options);
+  } else {
+    stream_->Renew(std::move(stepper));
+    spdlog::warn("{}: the new model has another architecture: a fresh state behind {} inputs again",
+                 name(), stream_->history().size());
+  }
+  model_ = std::move(model);
+  config_ = config;
+  KeepSoon();
+}
+
+void Feed::KeepSoon() {
+  last_request_ = {};
+  kept_samples_ = std::numeric_limits<uint64_t>::max();
+}
+
+void Feed::OpenSource(zmq::context_t* context, const SourceConfig& source) {
+  if (source.type == SourceConfig::Type::acked && !log_) {
+    throw Error(xst::Status::invalid_argument,
+                "source: expected one without an input log, got acked");
+  }
+  source_ = MakeSource(source, *stream_, context, log_.get());
+  config_.source = source;
 }
 
 void Feed::Start() {
+  if (!source_) return;
+  started_ = steady_clock::now();
+  if (lossless_) last_request_ = started_;
   thread_ = std::jthread([this](std::stop_token stop) {
     try {
       source_->Run(*stream_, std::move(stop));
@@ -97,7 +177,7 @@ void Feed::Report() {
   const bool any = c.rejected > r.rejected || c.dropped > r.dropped ||
                    c.duplicates > r.duplicates || c.missing > r.missing ||
                    c.time_back > r.time_back || c.errors > r.errors ||
-                   snapshot_errors_ > reported_errors_;
+                   snapshot_errors_ > reported_errors_ || log_errors() > reported_log_errors_;
   if (c.rejected > r.rejected) {
     spdlog::warn("{}: {} malformed messages, the last: {}", name(), c.rejected,
                  stream_->last_reject());
@@ -118,35 +198,66 @@ void Feed::Report() {
                   snapshot_errors_, snapshot_error_);
     reported_errors_ = snapshot_errors_;
   }
+  if (log_errors() > reported_log_errors_) {
+    reported_log_errors_ = log_errors();
+    spdlog::error(
+        "{}: {} writes of the input log failed, nothing is acknowledged until one works; "
+        "the last: {}",
+        name(), reported_log_errors_, log_->last_error());
+  }
   r = c;
   if (any) last_report_ = steady_clock::now();
+}
+
+void Feed::KeepFirst() {
+  if (!lossless_ || !fresh_) return;
+  stream_->RequestCheckpoint();
+  Checkpoint* checkpoint = nullptr;
+  WaitUntil(steady_clock::now() + kNoStep,
+            [&] { return (checkpoint = stream_->FetchCheckpoint()) != nullptr; });
+  if (!checkpoint) {
+    throw Error(xst::Status::io_error,
+                name() + ": expected a first snapshot from the stream, got none in time");
+  }
+  Keep(checkpoint);
 }
 
 void Feed::Keep(double every_s) {
   if (!state_) return;
   const auto now = steady_clock::now();
   if (requested_) {
-    if (Checkpoint* checkpoint = stream_->FetchCheckpoint()) {
-      requested_ = false;
-      Write(checkpoint);
-    }
+    Checkpoint* checkpoint = stream_->FetchCheckpoint();
+    if (!checkpoint) return;
+    if (!flushed_) flushed_ = lossless_ ? now + kFlush : now;
+    if (now < *flushed_) return;
+    flushed_.reset();
+    requested_ = false;
+    Write(checkpoint);
     return;
   }
-  const std::chrono::duration<double> since = now - last_request_;
+  const std::chrono::duration<double> since = now - last_request_, up = now - started_;
+  if (lossless_) every_s = std::min(every_s, std::max(kSoonest, up.count()));
   const uint64_t samples = stream_->counts().samples;
-  if (since.count() < every_s || samples == kept_samples_) return;
+  const bool due = since.count() >= every_s && samples != kept_samples_;
+  if (!due && !(log_ && log_->WantsCheckpoint())) return;
   last_request_ = now;
   kept_samples_ = samples;
   requested_ = true;
   stream_->RequestCheckpoint();
 }
 
+void Feed::Keep(Checkpoint* checkpoint) {
+  state_->Write(name(), checkpoint);
+  ++snapshots_;
+  if (log_) log_->Truncate(kept_position_, checkpoint->position);
+  kept_position_ = checkpoint->position;
+}
+
 bool Feed::Write(Checkpoint* checkpoint) {
   try {
-    state_->Write(name(), checkpoint);
-    ++snapshots_;
+    Keep(checkpoint);
     return true;
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {
     ++snapshot_errors_;
     snapshot_error_ = e.what();
     return false;
@@ -165,6 +276,7 @@ void Feed::Drain(steady_clock::time_point end, const std::function<void()>& tick
     before = steps();
   } while (!WaitUntil(std::min(end, steady_clock::now() + kNoStep), drained) &&
            steady_clock::now() < end && (steps() > before || stream.stepping()));
+  drained_ = steady_clock::now();
   if (!stream.idle() || !stream.published()) {
     spdlog::error("{}: expected to step what waits before the end, got {} samples left{}", name(),
                   stream.queued(), steady_clock::now() < end ? " and no step" : "");
@@ -177,11 +289,17 @@ void Feed::Drain(steady_clock::time_point end, const std::function<void()>& tick
   }
 }
 
-void Feed::KeepLast(steady_clock::time_point end) {
-  if (!state_ || stream_->counts().samples == 0) return;
+Checkpoint* Feed::LastCheckpoint(steady_clock::time_point end) {
   stream_->RequestCheckpoint();
   Checkpoint* checkpoint = nullptr;
   WaitUntil(end, [&] { return (checkpoint = stream_->FetchCheckpoint()) != nullptr; });
+  if (lossless_) std::this_thread::sleep_until(drained_ + kFlush);
+  return checkpoint;
+}
+
+void Feed::KeepLast(steady_clock::time_point end) {
+  if (!state_ || stream_->counts().samples == 0) return;
+  Checkpoint* const checkpoint = LastCheckpoint(end);
   if (checkpoint && Write(checkpoint)) return;
   spdlog::error(
       "{}: expected to write the last snapshot, got {}; the next start goes on from an older one",

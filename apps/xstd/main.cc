@@ -25,6 +25,7 @@ sigset_t BlockSignals() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is a failed write
@@ -44,7 +45,8 @@ int main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   app.add_option("--wait-subscriber", options.wait_subscriber_s,
-                 "Start the sources with the first subscriber, or after so many seconds")
+                 "Start the sources with the first subscriber, or after so many seconds; without "
+                 "it, streams that lose nothing wait for 0.5 to 2 s")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--summary", options.summary, "Write what the run did as JSON to this file");
   app.set_version_flag("--version", "xstd " XSTD_VERSION);
@@ -67,6 +69,7 @@ int main(int argc, char** argv) {
                   config.streams.size() == 1 ? "" : "s");
       return 0;
     }
+    options.config_path = config_path;
     return xstd::Daemon(config, options).Run(signals);
   } catch (const std::exception& e) {
     return Fail(kFailure, e.what());

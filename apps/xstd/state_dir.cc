@@ -152,8 +152,16 @@ void StateDir::Write(const std::string& stream, Checkpoint* checkpoint) {
   checkpoint->name = stream;
   checkpoint->generation = slots.generation + 1;
   xst::formats::WriteCheckpoint(*checkpoint, &bytes_);
-  WriteWhole(SlotPath(stream, slots.next), bytes_);
-  if (slots.generation < 2) fsync(folder_);  // the names of the first two files
+  const std::string path = SlotPath(stream, slots.next);
+  const bool is_new = access(path.c_str(), F_OK) != 0;
+  WriteWhole(path, bytes_);
+  if (is_new) {  // its name as well; `folder_` may be gone and another in its place
+    const File folder(open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    // Not every file system syncs folders.
+    if (folder.fd() < 0 || (fsync(folder.fd()) != 0 && errno != EINVAL)) {
+      Fail(path_, "the name on disk", errno);
+    }
+  }
   slots = {checkpoint->generation, 1 - slots.next};
 }
 

@@ -32,6 +32,7 @@ class StateDir {
   // xst::Error (full disk, read-only disk); the newest valid slot is never touched.
   void Write(const std::string& stream, xst::formats::Checkpoint* checkpoint);
 
+  const std::string& path() const { return path_; }
   // Slot 0 or 1: the file NAME.a or NAME.b.
   std::string SlotPath(const std::string& stream, int slot) const;
 

@@ -38,7 +38,8 @@ void WriteSummary(const std::string& path, const std::vector<StreamSummary>& str
                    {"step_us", Microseconds(s.stream->step_time())},
                    {"latency_us", Microseconds(s.stream->latency())},
                    {"snapshots", s.snapshots},
-                   {"snapshot_errors", s.snapshot_errors}});
+                   {"snapshot_errors", s.snapshot_errors},
+                   {"log_errors", s.log_errors}});
   }
   std::ofstream file(path, std::ios::binary);
   file << nlohmann::ordered_json{{"streams", all}}.dump(2) << "\n";

@@ -15,9 +15,13 @@ uint64_t ToCount(double periods) {
 
 }  // namespace
 
+Clock::Clock(const ClockConfig& config) { Configure(config); }
+
 // The small excess keeps 0.2 s at 360 Hz at 72 periods whatever the product rounds to.
-Clock::Clock(const ClockConfig& config)
-    : config_(config), limit_(ToCount(std::floor(config.max_s * config.rate_hz + 1e-6))) {}
+void Clock::Configure(const ClockConfig& config) {
+  config_ = config;
+  limit_ = ToCount(std::floor(config.max_s * config.rate_hz + 1e-6));
+}
 
 ClockAction Clock::Next(const SampleHead& sample) noexcept {
   ClockAction action;

@@ -44,6 +44,7 @@ class Clock {
 
   const ClockState& state() const { return state_; }
   void Restore(const ClockState& state) { state_ = state; }
+  void Configure(const ClockConfig& config);  // state and counts stay
 
   uint64_t duplicates() const { return duplicates_; }  // dropped: seq not above the last
   uint64_t gaps() const { return gaps_; }
@@ -52,7 +53,7 @@ class Clock {
 
  private:
   ClockConfig config_;
-  uint64_t limit_;  // periods that `hold` fills at most
+  uint64_t limit_ = 0;  // periods that `hold` fills at most
   ClockState state_;
   uint64_t duplicates_ = 0, gaps_ = 0, missing_ = 0, time_back_ = 0;
 };

@@ -21,7 +21,7 @@ inline double WallSeconds() {
 
 // One sample as it arrived.
 struct SampleHead {
-  double t = 0;            // seconds: the source's time, or the arrival's (WallSeconds) if !has_t
+  double t = 0;            // seconds: the source's time, or the arrival's if !has_t (0: it is now)
   int64_t receive_ns = 0;  // NowNs() at arrival
   uint64_t seq = 0;        // the source's sequence number, if has_seq
   uint64_t position = 0;   // where the source goes on behind this sample (replay: data rows read)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 
@@ -10,6 +11,8 @@
 #include "sdk/session.h"
 
 namespace xst::stream {
+
+class Batch;
 
 // One thread at a time. Step, Reset and Save allocate nothing.
 class Stepper {
@@ -27,6 +30,9 @@ class Stepper {
   virtual void Reset() noexcept = 0;
   virtual Status Save(std::span<std::byte> out) const noexcept = 0;
   virtual void Load(std::span<const std::byte> snapshot, const LoadOptions& options) = 0;
+  // Where it may step together with others (null: nowhere), and as which lane.
+  virtual Batch* batch() const noexcept { return nullptr; }
+  virtual uint32_t lane() const noexcept { return 0; }
 };
 
 inline constexpr uint64_t kMaxForecastValues = 4096;  // horizon x quantiles

@@ -6,6 +6,8 @@
 #include <thread>
 #include <utility>
 
+#include "sdk/stream/batch.h"
+
 namespace xst::stream {
 namespace {
 
@@ -46,6 +48,7 @@ uint64_t NextEpoch(uint64_t epoch) noexcept {
 
 Stream::Stream(std::shared_ptr<const Model> model, StreamOptions options, uint64_t epoch)
     : stepper_(MakeStepper(std::move(model))),
+      info_(stepper_->info()),
       options_(std::move(options)),
       y_names_(NamesOr(info().output_names, 'y', info().output_width)),
       x_names_(NamesOr(info().input_names, 'x', info().input_width)),
@@ -56,6 +59,7 @@ Stream::Stream(std::shared_ptr<const Model> model, StreamOptions options, uint64
       x_(info().input_width),
       missing_(info().input_width, std::numeric_limits<float>::quiet_NaN()),
       y_(info().output_width),
+      history_(options_.replay, info().input_width),
       taken_(info().output_width + info().input_width) {
   if (options_.deadline && info().rate_hz > 0) {
     deadline_ns_ = static_cast<int64_t>(std::min(1e9 / info().rate_hz, 1e18));
@@ -71,11 +75,61 @@ void Stream::Restore(const Checkpoint& checkpoint, const LoadOptions& options) {
   position_ = start_position_ = checkpoint.position;
 }
 
-bool Stream::Offer(SampleHead head, std::span<const float> x, const std::stop_token& stop) {
-  if (!head.has_t || !std::isfinite(head.t)) {
-    head.has_t = false;
-    head.t = WallSeconds();
+void Stream::RestoreAfresh(const Checkpoint& checkpoint, const History& history) {
+  clock_.Restore(checkpoint.clock);
+  epoch_ = NextEpoch(checkpoint.epoch);
+  seq_ = checkpoint.seq;
+  position_ = start_position_ = checkpoint.position;
+  Replay(history);
+}
+
+bool Stream::Fits(const ModelInfo& other) const {
+  using formats::Family;
+  const ModelInfo& mine = info_;
+  return (mine.config.family == Family::tirex) == (other.config.family == Family::tirex) &&
+         mine.input_width == other.input_width && mine.input_names == other.input_names &&
+         mine.input_units == other.input_units && mine.output_width == other.output_width &&
+         mine.output_names == other.output_names && mine.output_units == other.output_units &&
+         mine.rate_hz == other.rate_hz;
+}
+
+void Stream::Replace(std::unique_ptr<Stepper> stepper, const LoadOptions& options) {
+  std::vector<std::byte> state(stepper_->info().snapshot_bytes);
+  if (const Status s = stepper_->Save(state); s != Status::ok) throw Error(s, Describe(s));
+  stepper->Load(state, options);
+  Install(std::move(stepper));
+}
+
+void Stream::Renew(std::unique_ptr<Stepper> stepper) {
+  Install(std::move(stepper));
+  epoch_ = NextEpoch(epoch_);
+  Add(count_.resets);
+  Replay(history_);
+}
+
+void Stream::Install(std::unique_ptr<Stepper> stepper) {
+  clock_.Configure(ToClock(stepper->info()));
+  checkpoint_.session.resize(stepper->info().snapshot_bytes);
+  stepper_ = std::move(stepper);
+  // A checkpoint that was not fetched yet is of the former stepper.
+  if (request_.load(std::memory_order_acquire) == Request::ready) RequestCheckpoint();
+}
+
+void Stream::Replay(const History& history) {
+  if (history.width() != info_.input_width) return;
+  bool answers;
+  for (size_t i = 0; i < history.size(); ++i) {
+    stepper_->Step(history.row(i), y_, &answers);
+    if (&history != &history_) history_.Record(history.row(i));
   }
+}
+
+bool Stream::Offer(SampleHead head, std::span<const float> x, const std::stop_token& stop) {
+  if (!std::isfinite(head.t)) {
+    head.has_t = false;
+    head.t = 0;
+  }
+  if (!head.has_t && head.t == 0) head.t = WallSeconds();
   while (!in_.Push(head, x)) {
     if (options_.on_full == OnFull::drop_oldest) {
       if (in_.DropOldest()) {
@@ -99,10 +153,10 @@ void Stream::Reject(std::string_view why) {
   Add(count_.rejected);
 }
 
-bool Stream::Turn() noexcept {
+Stream::Work Stream::TakeWork() noexcept {
   if (!pending_) {
     if (request_.load(std::memory_order_acquire) == Request::asked) SaveCheckpoint();
-    if (!in_.Pop(&sample_, x_)) return false;
+    if (!in_.Pop(&sample_, x_)) return Work::none;
     action_ = clock_.Next(sample_);
     held_done_ = 0;
     pending_ = true;
@@ -111,55 +165,88 @@ bool Stream::Turn() noexcept {
     count_.missing.store(clock_.missing(), std::memory_order_relaxed);
     count_.time_back.store(clock_.time_back(), std::memory_order_relaxed);
   }
-  if (!action_.drop) {
-    if (!out_.HasRoom()) {
-      out_blocked_.store(true, std::memory_order_seq_cst);
-      if (!out_.HasRoom()) return false;
-    }
-    if (held_done_ < action_.hold) {
-      Step(missing_, HeldTime(action_, sample_.t, held_done_++), 0, kGap);
-      return true;
-    }
+  if (action_.drop) {
+    FinishSample();
+    return Work::done;
+  }
+  if (!out_.HasRoom()) {
+    out_blocked_.store(true, std::memory_order_seq_cst);
+    if (!out_.HasRoom()) return Work::none;
+  }
+  const uint32_t quality = sample_.historical ? uint32_t{kHistorical} : 0;
+  if (held_done_ < action_.hold) {
+    due_ = {missing_, HeldTime(action_, sample_.t, held_done_++), 0, kGap | quality, false};
+  } else {
     if (action_.reset) {
       stepper_->Reset();
+      history_.Clear();
       epoch_ = NextEpoch(epoch_);
       Add(count_.resets);
     }
-    Step(x_, sample_.t, action_.gap_s, sample_.historical ? uint32_t{kHistorical} : 0);
+    due_ = {x_, sample_.t, action_.gap_s, quality, true};
   }
+  stepping_.store(true, std::memory_order_relaxed);
+  return Work::step;
+}
+
+void Stream::StepAlone() noexcept {
+  const int64_t begin = NowNs();
+  bool answers = false;
+  const Status status = stepper_->Step(due_.x, y_, &answers);
+  Finish(status, answers, y_, begin, NowNs());
+}
+
+void Stream::StepTogether(Batch& batch, std::span<Stream* const> streams) noexcept {
+  const int64_t begin = NowNs();
+  for (const Stream* s : streams) batch.Add(s->stepper_->lane(), s->due_.x);
+  const Status status = batch.Run();
+  const int64_t end = NowNs();
+  for (Stream* s : streams) {
+    s->Finish(status, true, batch.output(s->stepper_->lane()), begin, end);
+  }
+  batch.Clear();
+}
+
+bool Stream::Turn() noexcept {
+  const Work work = TakeWork();
+  if (work == Work::step) StepAlone();
+  return work != Work::none;
+}
+
+void Stream::FinishSample() noexcept {
   position_ = sample_.position;
   pending_ = false;
   Add(count_.samples);
-  return true;
 }
 
-void Stream::Step(std::span<const float> x, double t, double gap_s, uint32_t quality) noexcept {
-  const int64_t begin = NowNs();
-  bool answers = false;
-  stepping_.store(true, std::memory_order_relaxed);
-  const Status status = stepper_->Step(x, y_, &answers);
+void Stream::Finish(Status status, bool answers, std::span<const float> y, int64_t begin,
+                    int64_t end) noexcept {
   stepping_.store(false, std::memory_order_relaxed);
-  const int64_t end = NowNs();
   if (status != Status::ok && status != Status::held) {
     Add(count_.errors);
-    return;
+  } else {
+    history_.Record(due_.x);
+    if (answers) {
+      OutputHead head;
+      head.t = due_.t;
+      head.seq = seq_++;
+      head.epoch = epoch_;
+      head.gap_s = due_.gap_s;
+      head.receive_ns = sample_.receive_ns;
+      head.latency_ns = end - sample_.receive_ns;
+      head.quality = due_.quality | stepper_->quality();
+      // What is replayed was due before the restart.
+      const bool due = deadline_ns_ > 0 && !(due_.quality & kHistorical);
+      if (due && head.latency_ns > deadline_ns_) head.quality |= kLate;
+      step_time_.Record(end - begin);
+      latency_.Record(head.latency_ns);
+      if (head.quality & kHeld) Add(count_.held);
+      if (head.quality & kLate) Add(count_.late);
+      out_.Push(head, y, due_.x);
+      Add(count_.outputs);
+    }
   }
-  if (!answers) return;
-  OutputHead head;
-  head.t = t;
-  head.seq = seq_++;
-  head.epoch = epoch_;
-  head.gap_s = gap_s;
-  head.receive_ns = sample_.receive_ns;
-  head.latency_ns = end - sample_.receive_ns;
-  head.quality = quality | stepper_->quality();
-  if (deadline_ns_ > 0 && head.latency_ns > deadline_ns_) head.quality |= kLate;
-  step_time_.Record(end - begin);
-  latency_.Record(head.latency_ns);
-  if (head.quality & kHeld) Add(count_.held);
-  if (head.quality & kLate) Add(count_.late);
-  out_.Push(head, y_, x);
-  Add(count_.outputs);
+  if (due_.last) FinishSample();
 }
 
 void Stream::SaveCheckpoint() noexcept {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "sdk/model.h"
 #include "sdk/stream/clock.h"
 #include "sdk/stream/histogram.h"
+#include "sdk/stream/history.h"
 #include "sdk/stream/ring.h"
 #include "sdk/stream/sample.h"
 #include "sdk/stream/stepper.h"
@@ -45,6 +47,9 @@ struct StreamOptions {
   OnFull on_full = OnFull::block;
   bool deadline = true;  // mark outputs later than one sample period (false: played as fast as it
                          // goes)
+  // With on_full block: how long the output waits for a reader that takes nothing.
+  std::chrono::milliseconds patience{100};
+  uint32_t replay = 0;   // inputs kept for Renew()
 };
 
 using formats::Checkpoint;
@@ -70,7 +75,8 @@ class Stream {
   Stream(std::shared_ptr<const Model> model, StreamOptions options, uint64_t epoch);
 
   const StreamOptions& options() const { return options_; }
-  const ModelInfo& info() const { return stepper_->info(); }
+  // Of the model it was made with: of a later one widths, names, units and rate are the same.
+  const ModelInfo& info() const { return info_; }
   // Names of the outputs and inputs; a model without a wrapper gets y0, y1, … and x0, x1, …
   const std::vector<std::string>& y_names() const { return y_names_; }
   const std::vector<std::string>& x_names() const { return x_names_; }
@@ -79,8 +85,22 @@ class Stream {
   void SetDoorbell(Doorbell* bell) { bell_ = bell; }
   // Throws Error and changes nothing if the checkpoint is not one of this model.
   void Restore(const Checkpoint& checkpoint, const LoadOptions& options = {});
+  // Goes on where the checkpoint of another model stands, with a fresh state and the next epoch;
+  // the state has seen `history` before if its rows are of this width.
+  void RestoreAfresh(const Checkpoint& checkpoint, const History& history = {0, 0});
   // Where a resumable source starts: the position behind the last stepped sample, 0 at first.
   uint64_t start_position() const { return start_position_; }
+
+  // --- control, while nothing steps the stream; the other sides may go on
+  const Stepper& stepper() const { return *stepper_; }
+  const History& history() const { return history_; }
+  // Whether `other` can step these samples and outputs: widths, names, units and rate.
+  bool Fits(const ModelInfo& other) const;
+  // Goes on with a stepper that Fits: Replace hands the state over (throws Error and changes
+  // nothing if the architecture is another), Renew starts a fresh one with the next epoch that has
+  // seen the last options().replay inputs.
+  void Replace(std::unique_ptr<Stepper> stepper, const LoadOptions& options = {});
+  void Renew(std::unique_ptr<Stepper> stepper);
 
   // --- input side
   // x: input_width values. With on_full block, waits for room until `stop` is requested; false:
@@ -90,7 +110,14 @@ class Stream {
   void Reject(std::string_view why);
 
   // --- step side: no allocation, no lock, no system call, wakes nobody
-  // At most one step; false: nothing to do (no sample, or no room for its output).
+  // Takes at most one step's work: `none` if there is nothing to do (no sample, or no room for its
+  // output), `done` if it needs no step, `step` if one of the three below must follow.
+  enum class Work : uint8_t { none, done, step };
+  Work TakeWork() noexcept;
+  void StepAlone() noexcept;
+  // The same for all of `streams`, of one batch, at once.
+  static void StepTogether(Batch& batch, std::span<Stream* const> streams) noexcept;
+  // TakeWork and StepAlone; false: nothing to do.
   bool Turn() noexcept;
 
   // --- output side
@@ -117,10 +144,23 @@ class Stream {
  private:
   enum class Request : uint8_t { none, asked, ready };
 
-  void SaveCheckpoint() noexcept;
-  void Step(std::span<const float> x, double t, double gap_s, uint32_t quality) noexcept;
+  // A step that is due.
+  struct Due {
+    std::span<const float> x;
+    double t = 0, gap_s = 0;
+    uint32_t quality = 0;
+    bool last = false;  // of its sample
+  };
 
-  const std::unique_ptr<Stepper> stepper_;
+  void SaveCheckpoint() noexcept;
+  void FinishSample() noexcept;
+  void Finish(Status status, bool answers, std::span<const float> y, int64_t begin,
+              int64_t end) noexcept;
+  void Install(std::unique_ptr<Stepper> stepper);
+  void Replay(const History& history);
+
+  std::unique_ptr<Stepper> stepper_;
+  const ModelInfo info_;
   const StreamOptions options_;
   std::vector<std::string> y_names_, x_names_;
   Clock clock_;
@@ -136,7 +176,9 @@ class Stream {
   bool pending_ = false;  // sample_ is being worked on
   uint64_t held_done_ = 0;
   uint64_t epoch_ = 0, seq_ = 0, position_ = 0;
+  Due due_;
   std::vector<float> x_, missing_, y_;
+  History history_;
 
   std::vector<float> taken_;  // output side
 

@@ -12,16 +12,17 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr auto kFirst = zmq::send_flags::sndmore | zmq::send_flags::dontwait;
-constexpr std::chrono::milliseconds kPatience(100), kStuck(1000);
+constexpr std::chrono::milliseconds kStuck(1000);
 
 }  // namespace
 
 // XPUB is PUB that also says who subscribes.
 PubSink::PubSink(zmq::context_t& context, const std::string& endpoint)
     : socket_(context, zmq::socket_type::xpub) {
-  constexpr int kHighWaterMark = 4000, kLingerMs = 1000;
+  constexpr int kHighWaterMark = 1000, kSendBuffer = 128 * 1024, kLingerMs = 1000;
   Harden(socket_);
   socket_.set(zmq::sockopt::sndhwm, kHighWaterMark);
+  socket_.set(zmq::sockopt::sndbuf, kSendBuffer);
   socket_.set(zmq::sockopt::linger, kLingerMs);
   endpoint_ = BindLoopback(socket_, endpoint, "publish endpoint");
 }
@@ -44,7 +45,7 @@ void PubSink::Write(const stream::Stream& stream, const stream::OutputHead& head
   topic_.assign(stream.options().name).push_back('/');
   // A stream that loses nothing on its way in waits for readers that are only behind.
   const bool lossless = stream.options().on_full == stream::OnFull::block;
-  if (!lossless || !SendPatiently()) Send();
+  if (!lossless || !SendPatiently(stream.options().patience)) Send();
 }
 
 bool PubSink::Send() {
@@ -53,12 +54,12 @@ bool PubSink::Send() {
   return true;
 }
 
-bool PubSink::SendPatiently() {
+bool PubSink::SendPatiently(std::chrono::milliseconds patience) {
   const auto begin = steady_clock::now();
   if (begin < stuck_until_) return false;
   socket_.set(zmq::sockopt::xpub_nodrop, true);
   bool sent = Send();
-  while (!sent && steady_clock::now() - begin < kPatience) {
+  while (!sent && steady_clock::now() - begin < patience) {
     std::this_thread::sleep_for(std::chrono::microseconds(100));
     sent = Send();
   }

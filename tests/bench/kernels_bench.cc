@@ -13,6 +13,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -32,6 +33,14 @@ class Arena {
     madvise(memory_.get(), bytes, MADV_HUGEPAGE);
     next_ = static_cast<float*>(memory_.get());
   }
+  // All of it filled with bytes that are harmless numbers in every type.
+  Arena(size_t bytes, std::in_place_t) : Arena(bytes) {
+    auto* words = reinterpret_cast<uint32_t*>(next_);
+    for (size_t i = 0; i < bytes / 4; ++i) {
+      words[i] = 0x3f003f00u | (static_cast<uint32_t>(rng_()) & 0x007f007fu);
+    }
+  }
+  const char* data() const { return static_cast<const char*>(memory_.get()); }
   const float* Random(size_t n, float size) {
     float* at = next_;
     next_ += RoundUp16(static_cast<uint32_t>(n));
@@ -177,7 +186,7 @@ void WholeStep(benchmark::State& state, const Kernels<float>& table) {
   const FlushDenormals flush;
   for (auto _ : state) {
     stream.Feed();
-    for (const Step::Named& n : step.ops) Run(table, n.op, stream.frame(), {0, Units(n.op)});
+    for (const Step::Named& n : step.ops) Run(table, n.op, stream.frame());
   }
   state.counters["limit_us"] =
       StreamLimitMicros(step.weights.used_bytes(), step.state_floats * 4, table.name, 200);
@@ -311,6 +320,30 @@ void LargeLinear(benchmark::State& state, const Kernels<float>& table, DType dty
       static_cast<double>(kMemory) / 1e3 / StreamLimitMicros(kMemory, 0, table.name, 3);
 }
 
+// The large matrices of a README step, in every type, out of a working set of that step's size.
+void SmallLinear(benchmark::State& state, const Kernels<float>& table, DType dtype, uint32_t rows,
+                 uint32_t cols) {
+  const size_t bytes = size_t{rows} * cols * ElementBytes(dtype);
+  const size_t set = size_t{3} * 1024 * 1024 / 4 * ElementBytes(dtype) / bytes * bytes;
+  const Arena arena(size_t{4} << 20, std::in_place);
+  const std::vector<float> scale(rows, 1e-3f);
+  std::vector<float> frame(rows + cols + 64, 0.5f);
+  const bool scaled = dtype == DType::i16 || dtype == DType::i8;
+  const FlushDenormals flush;
+  size_t at = 0;
+  for (auto _ : state) {
+    const Linear op{
+        {arena.data() + at, scaled ? scale.data() : nullptr, rows, cols, dtype, Layout::panel},
+        nullptr,
+        0,
+        cols,
+        false};
+    Run(table, op, frame.data());
+    at = (at + bytes) % set;
+  }
+  state.SetBytesProcessed(static_cast<int64_t>(bytes * state.iterations()));
+}
+
 void Register() {
   for (const char* const* name = CpuKernelNames(); *name; ++name) {
     const Kernels<float>& table = *FindCpuKernels<float>(*name);
@@ -324,6 +357,13 @@ void Register() {
           (std::string("Large/") + *name + "/linear " + type_name + " 4096x4096").c_str(),
           LargeLinear, table, type)
           ->Unit(benchmark::kMillisecond);
+      for (const auto& [rows, cols] : {std::pair(512u, 128u), {128u, 256u}}) {
+        benchmark::RegisterBenchmark((std::string("Small/") + *name + "/linear " + type_name + " " +
+                                      std::to_string(rows) + "x" + std::to_string(cols))
+                                         .c_str(),
+                                     SmallLinear, table, type, rows, cols)
+            ->Unit(benchmark::kMicrosecond);
+      }
     }
     std::vector<std::string> kinds;
     for (const Step::Named& n : ReadmeStep().ops) {

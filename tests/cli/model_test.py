@@ -13,7 +13,7 @@ from xst_tool import VECTORS, good, isas, xst
 
 BARE = VECTORS / "block_stack/mlstm_defaults"
 BENCH_KEYS = ["isa", "device", "p50_us", "p99_us", "p999_us", "max_us", "stream_steps_per_s", "weight_bytes",
-              "state_bytes", "limit_us", "limit_ratio"]
+              "state_bytes", "limit_us", "limit_ratio", "cold_p50_us", "cold_limit_us"]
 
 
 def read_safetensors(path):
@@ -287,6 +287,7 @@ def test_bench_is_one_flat_object(models):
     assert done["isa"] == isas()[-1] and done["device"] == "cpu"
     assert 0 < done["p50_us"] <= done["p99_us"] <= done["p999_us"] <= done["max_us"]
     assert done["limit_us"] > 0 and done["limit_ratio"] == pytest.approx(done["p50_us"] / done["limit_us"])
+    assert done["cold_p50_us"] > 0 and done["cold_limit_us"] > 0
     info = json.loads(good("inspect", models["bare"], "--json"))
     assert done["weight_bytes"] == info["weight_bytes"] and done["state_bytes"] == info["state_bytes"]
 
@@ -297,15 +298,17 @@ def test_bench_limit_of_many_streams(models):
     assert many["limit_us"] > 0 and many["limit_ratio"] == pytest.approx(many["p50_us"] / many["limit_us"])
 
 
-def test_bench_on_threads_has_a_limit_too(models):
-    done = json.loads(good("bench", models["bare"], "--steps", 200, "--json", "--device", "cpu:2"))
-    assert done["device"] == "cpu:2" and done["p50_us"] > 0 and done["limit_us"] > 0
+@pytest.mark.parametrize("streams", [1, 2])
+def test_bench_on_threads_has_a_limit_too(streams, models):
+    done = json.loads(good("bench", models["bare"], "--steps", 200, "--json", "--device", "cpu:2", "--streams", streams))
+    assert list(done) == BENCH_KEYS and done["device"] == "cpu:2"
+    assert all(done[key] > 0 for key in BENCH_KEYS[2:])
 
 
 def test_bench_without_a_limit_says_null(models):
     for args in (["--device", "reference"], ["--forward", 3]):
         done = json.loads(good("bench", models["wrapped"], "--steps", 50, "--json", *args))
-        assert list(done) == BENCH_KEYS and done["limit_us"] is None and done["limit_ratio"] is None
+        assert list(done) == BENCH_KEYS and all(done[key] is None for key in BENCH_KEYS[-4:])
         assert done["p50_us"] > 0 and done["stream_steps_per_s"] > 0
 
 

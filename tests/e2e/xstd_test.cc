@@ -279,7 +279,7 @@ TEST_F(Xstd, KilledItGoesOnFromASnapshotBehindWhatWasPublished) {
     Daemon daemon(config, {"--wait-subscriber", "60", "--snapshot-every", "0.1"});
     ASSERT_TRUE(daemon.Ready()) << daemon.err();
     Subscriber subscriber(context_, daemon.endpoint("publish"));
-    ASSERT_GE(subscriber.Get(400).size(), 400u);
+    ASSERT_GE(subscriber.Get(1200).size(), 1200u);  // more than a checkpoint waits for
     daemon.Signal(SIGKILL);
     EXPECT_EQ(daemon.Wait(), 128 + SIGKILL);
     before = subscriber.Get(samples.size(), 300);

@@ -1,7 +1,6 @@
 // The C interface with every n-th allocation failing once: an error, never the end of the process.
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -9,28 +8,8 @@
 #include <vector>
 
 #include "bindings/c/xst.h"
+#include "tests/support/fault_hooks.h"
 #include "tests/support/vectors.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define XST_SANITIZED 1
-#endif
-
-namespace {
-thread_local long until_failure = -1;  // allocations; negative: none fails
-bool Fails() { return until_failure >= 0 && until_failure-- == 0; }
-}  // namespace
-
-#ifndef XST_SANITIZED
-extern "C" {
-void* __libc_malloc(size_t);
-void* __libc_calloc(size_t, size_t);
-void* __libc_realloc(void*, size_t);
-
-void* malloc(size_t n) { return Fails() ? nullptr : __libc_malloc(n); }
-void* calloc(size_t n, size_t size) { return Fails() ? nullptr : __libc_calloc(n, size); }
-void* realloc(void* p, size_t n) { return Fails() ? nullptr : __libc_realloc(p, n); }
-}
-#endif
 
 namespace {
 
@@ -85,10 +64,10 @@ TEST_P(CMemory, AnyAllocationMayFail) {
   ASSERT_EQ(Everything(path.c_str(), bytes), XST_OK);
   long n = 0, shortages = 0;
   for (; n < 100'000; ++n) {
-    until_failure = n;
+    xst::test::failure.allocations = n;
     const xst_status s = Everything(path.c_str(), bytes);
-    const bool all = until_failure >= 0;
-    until_failure = -1;
+    const bool all = xst::test::failure.allocations >= 0;
+    xst::test::failure = {};
     if (all) break;
     EXPECT_TRUE(s == XST_OK || s == XST_OUT_OF_MEMORY) << n << ": " << s << " " << xst_last_error();
     shortages += s == XST_OUT_OF_MEMORY;

@@ -2,13 +2,11 @@
 // checksums right again: a clean error or a valid model, and a valid model steps.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <string_view>
 
-#include "formats/config_yaml.h"
-#include "formats/pack.h"
 #include "sdk/session.h"
 #include "tests/fault/reseal.h"
+#include "tests/fault/small_models.h"
 #include "tests/unit/formats/support.h"
 
 namespace xst {
@@ -16,52 +14,6 @@ namespace {
 
 using formats::Check;
 using formats::Directory;
-
-// Both kinds of block, every optional tensor, every kind of output, and a probe.
-constexpr char kWrapped[] =
-    "mlstm_block:\n  mlstm: {num_heads: 2, conv1d_kernel_size: 2, qkv_proj_blocksize: 2,\n"
-    "          proj_factor: 1.0, round_proj_up_to_multiple_of: 2}\n"
-    "slstm_block:\n  slstm: {num_heads: 2, conv1d_kernel_size: 2}\n"
-    "  feedforward: {proj_factor: 1.0, round_proj_up_to_multiple_of: 2, bias: true}\n"
-    "num_blocks: 2\nembedding_dim: 4\nslstm_at: [1]\nbias: true\n"
-    "stream:\n  rate_hz: 100\n"
-    "  inputs: [{name: a, unit: mV, mean: 1, std: 2}, {name: b, missing: mean}]\n"
-    "  outputs: [{gaussian: g, of: a, horizon: 2}, {surprise: s, of: g}, {softmax: [p, q]},\n"
-    "            {value: v, of: b, residual: true}, {sigmoid: z}, {raw: r}]\n"
-    "  warmup: 3\n";
-constexpr char kLm[] =
-    "mlstm_block:\n  mlstm: {num_heads: 1, proj_factor: 0.25, round_proj_up_to_multiple_of: 2,\n"
-    "          qkv_proj_blocksize: 2}\n"
-    "embedding_dim: 16\nvocab_size: 17\ntie_weights: true\n";
-constexpr char kLarge[] =
-    "embedding_dim: 16\nnum_heads: 1\nnum_blocks: 1\nvocab_size: 17\nqk_dim_factor: 0.25\n"
-    "v_dim_factor: 0.25\nffn_proj_factor: 0.5\nffn_round_up_to_multiple_of: 4\nuse_bias: true\n";
-constexpr char kTirex[] =
-    "model_config:\n  input_patch_size: 2\n  output_patch_size: 2\n  quantiles: [0.5, 0.9]\n"
-    "  input_ff_dim: 5\n"
-    "  block_kwargs: {num_blocks: 1, embedding_dim: 6, num_heads: 2, ffn_proj_factor: 0.2}\n"
-    "train_ctx_len: 4\n";
-
-// The bytes of a packed random model, with a probe that leads through the whole directory.
-std::string SmallModel(const char* yaml, formats::DType dtype) {
-  const formats::test::ScratchFolder folder;
-  formats::ModelConfig config = formats::ParseConfig(yaml, "c", nullptr);
-  if (config.stream) config.stream->encoder_bias = config.stream->head_bias = true;
-  WriteSafetensors(folder / "weights.safetensors", formats::test::RandomCheckpoint(config, 3));
-  formats::test::WriteText(folder / "config.yaml", yaml);
-  formats::PackOptions options;
-  options.dtype = dtype;
-  formats::Probe probe;
-  probe.steps = 1;
-  probe.input.assign(InputWidth(config), 0);
-  probe.expected.assign(OutputWidth(config), 0.25f);
-  probe.expected_stored = probe.framework = probe.expected;
-  probe.bound_cpu = probe.bound_cuda = 1;
-  formats::test::FixedProbe maker(probe);
-  options.probe = &maker;
-  PackModel(folder.path(), folder / "m.xst", options);
-  return formats::test::ReadText(folder / "m.xst");
-}
 
 // Opens and steps what ReadModel accepted: whatever the weights are, no wild access and an end.
 void StepAccepted(std::span<const std::byte> file) {
@@ -98,7 +50,7 @@ struct Variant {
 
 class Loader : public testing::TestWithParam<Variant> {
  protected:
-  Loader() : model_(SmallModel(GetParam().yaml, GetParam().dtype)) {}
+  Loader() : model_(test::SmallModel(GetParam().yaml, GetParam().dtype)) {}
   const std::string model_;
 };
 
@@ -156,38 +108,19 @@ TEST_P(Loader, OtherVersionsAreNamed) {
   EXPECT_EQ(refusal(2, 0), "header: expected format 1.0, got 2.0, which a newer version reads");
 }
 
-// Seals `file` again so that nothing but its content can be refused, the configuration's own hash
-// included. True if that hash had to change.
-bool ResealWithArchHash(std::span<std::byte> file, const formats::Hash128& original) {
-  test::Reseal(file);
-  Directory directory;
-  Fault fault;
-  ReadModel(file, Check::ranges, &directory, &fault);
-  if (!std::string_view(fault.message).starts_with("arch_hash")) return false;
-  const auto at =
-      std::search(file.begin(), file.end(), std::as_bytes(std::span(&original, 1)).begin(),
-                  std::as_bytes(std::span(&original, 1)).end());
-  if (at == file.end()) return false;
-  const formats::Hash128 hash = ArchHash(directory.config);
-  std::memcpy(&*at, &hash, sizeof hash);
-  test::Reseal(file);
-  return true;
-}
-
 // Behind right checksums a flip may give another valid model; those step.
 TEST_P(Loader, EveryResealedBitFlipIsRefusedOrSteps) {
   const formats::test::AlignedBytes file(model_);
   const std::span<std::byte> bytes = file.bytes();
   Directory directory;
   ASSERT_TRUE(Accepted(bytes, Check::full, &directory));
-  const formats::Hash128 arch_hash = directory.arch_hash;
   const uint64_t payload = test::LoadU64(bytes, 24);
   size_t accepted = 0, refused = 0, other_configs = 0;
   for (size_t bit = 0; bit < model_.size() * 8; ++bit) {
     bytes[bit / 8] ^= std::byte{1} << bit % 8;
     bool other_config = false;
     if (bit / 8 < payload) {
-      other_config = ResealWithArchHash(bytes, arch_hash);
+      other_config = test::ResealWithArchHash(bytes);
     } else {
       test::Reseal(bytes);
     }
@@ -206,17 +139,18 @@ TEST_P(Loader, EveryResealedBitFlipIsRefusedOrSteps) {
   EXPECT_GT(accepted, model_.size());  // weights are free to change
   EXPECT_GT(refused, model_.size());   // sizes, places, padding and kinds are not
   // A wrapper's numbers are free too; an lm's sizes are tied to its tensors.
-  if (GetParam().yaml == kWrapped) {
+  if (GetParam().yaml == test::kWrapped) {
     EXPECT_GT(other_configs, 100u);
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(SmallModels, Loader,
-                         testing::Values(Variant{"wrapped_f32", kWrapped, formats::DType::f32},
-                                         Variant{"lm_i8", kLm, formats::DType::i8},
-                                         Variant{"lm_bf16", kLm, formats::DType::bf16},
-                                         Variant{"large_i8", kLarge, formats::DType::i8},
-                                         Variant{"tirex", kTirex, formats::DType::f32}),
+                         testing::Values(Variant{"wrapped_f32", test::kWrapped,
+                                                 formats::DType::f32},
+                                         Variant{"lm_i8", test::kLm, formats::DType::i8},
+                                         Variant{"lm_bf16", test::kLm, formats::DType::bf16},
+                                         Variant{"large_i8", test::kLarge, formats::DType::i8},
+                                         Variant{"tirex", test::kTirex, formats::DType::f32}),
                          [](const auto& instance) { return instance.param.name; });
 
 }  // namespace

@@ -113,6 +113,72 @@ TEST_P(LinearTest, EveryColumnAlone) {
   }
 }
 
+// Inputs of many sizes in one vector: what the small types round of them counts against the
+// largest.
+TEST_P(LinearTest, InputsOfManySizes) {
+  constexpr uint32_t kRows = 40, kCols = 300;
+  for (DType type : kTypes) {
+    const Weights w(Random(kRows * kCols), kRows, kCols, type, Layout::panel);
+    for (float size : {1e-30f, 1e-20f, 1.0f, 1e20f, 1e28f}) {
+      std::vector<float> x = Random(kCols, -size, size);
+      for (uint32_t c = 0; c < kCols; ++c) x[c] *= c % 3 == 0 ? 1.0f : c % 3 == 1 ? 1e-3f : 0.0f;
+      Frame frame(2);
+      const Slot in = frame.AddInput(x), y = frame.AddOutput(kRows);
+      const Linear op{w.matrix(), nullptr, in, y, false};
+      std::vector<double> d(frame.f.begin(), frame.f.end());
+      Run(ReferenceKernels(), op, d.data(), {0, Units(op)});
+      Run(table(), op, frame.f, {0, Units(op)});
+      for (uint32_t r = 0; r < kRows; ++r) {
+        ASSERT_NEAR(frame.f[y + r], d[y + r], 2e-5 * size) << Name(type) << " size " << size;
+      }
+    }
+  }
+}
+
+// The digits at their ends: x just below, at and above powers of two, of either sign.
+TEST_P(LinearTest, InputsNearPowersOfTwo) {
+  constexpr uint32_t kRows = 16, kCols = 70;
+  for (DType type : kTypes) {
+    Weights w(Random(kRows * kCols), kRows, kCols, type, Layout::panel);
+    for (uint32_t r = 0; r < kRows; ++r) {
+      for (uint32_t c = 0; c < kCols; ++c) {
+        const bool up = r % 4 == 0 || (r % 4 == 1 && c % 2);
+        if (type == DType::i16) w.At<int16_t>(r, c) = up ? 32767 : -32768;
+        if (type == DType::i8) w.At<int8_t>(r, c) = up ? 127 : -128;
+      }
+    }
+    for (float size : {0.5f, 0.97f, 0.99f, 0.9985f, 0.9995f, 1 - 6e-8f, 1.0f, 1 + 1.2e-7f}) {
+      for (float other : {size, -size, 0.499f * size, -size / 4093, size / 253, size / 128018}) {
+        std::vector<float> x(kCols, other);
+        x[0] = size;
+        Frame frame;
+        const Slot in = frame.AddInput(x), y = frame.AddOutput(kRows);
+        frame.Check(Linear{w.matrix(), nullptr, in, y, false}, table(), 3e-5, Name(type));
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, InputsThatAreNoNumbersReachEveryRow) {
+  constexpr uint32_t kRows = 35, kCols = 130;
+  for (DType type : kTypes) {
+    const Weights w(Random(kRows * kCols, 0.5f, 1), kRows, kCols, type, Layout::panel);
+    for (float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+          -std::numeric_limits<float>::infinity()}) {
+      std::vector<float> x = Random(kCols);
+      x[77] = bad;
+      Frame frame;
+      const Slot in = frame.AddInput(x), y = frame.AddOutput(kRows);
+      const Linear op{w.matrix(), nullptr, in, y, false};
+      Run(table(), op, frame.f, {0, Units(op)});
+      for (uint32_t r = 0; r < kRows; ++r) {
+        ASSERT_FALSE(std::isfinite(frame.f[y + r])) << Name(type) << " row " << r;
+      }
+    }
+  }
+}
+
 TEST_P(LinearTest, TwoByThree) {
   for (Layout layout : {Layout::panel, Layout::rows}) {
     const Weights w({1, 2, 3, 4, 5, 6}, 2, 3, DType::f32, layout);

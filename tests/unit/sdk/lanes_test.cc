@@ -243,6 +243,31 @@ TEST_P(EveryCaseInLanes, OnTheCpuAreSessionsBitForBit) {
   }
 }
 
+TEST_P(EveryCaseInLanes, ALaneAloneStepsAsUnderAMask) {
+  const Case c = test::LoadCase(GetParam());
+  if (c.tokens) return;
+  for (const std::string& device : Devices()) {
+    const auto model = test::OpenCase(c.name, "", device);
+    const size_t width = c.in_width;
+    Lanes alone(model, 3), masked(model, 3);
+    for (int i = 0; i < 3; ++i) ASSERT_EQ(alone.attach(), masked.attach());
+    std::vector<float> in(3 * width), out(3 * c.out_width), got(c.out_width);
+    const std::vector<uint8_t> mask = {0, 1, 0};
+    for (uint64_t t = 0; t < c.steps; ++t) {
+      const std::span<const float> x(c.input.data() + t * c.columns * width, width);
+      std::copy(x.begin(), x.end(), in.begin() + static_cast<ptrdiff_t>(width));
+      const Status status = alone.step(1, x, got);
+      EXPECT_EQ(status, masked.step(mask, std::span<const float>(in), out));
+      ASSERT_EQ(std::memcmp(got.data(), out.data() + c.out_width, got.size() * sizeof(float)), 0);
+    }
+    EXPECT_EQ(alone.save(1), masked.save(1));
+    EXPECT_EQ(alone.save(2), masked.save(2));
+    EXPECT_EQ(alone.step(3, std::span<const float>(in).first(width), got),
+              Status::invalid_argument);
+    EXPECT_EQ(alone.step(1, std::span<const float>(in), got), Status::shape_mismatch);
+  }
+}
+
 TEST(Lanes, ManyOnTheCpuAreSessionsBitForBit) {
   ExpectSessions(test::OpenCase("block_stack/readme_config"), 50, 4);
   ExpectSessions(test::OpenCase(kBare), 300, 3);
