@@ -233,7 +233,7 @@ function drawPanel(panel, store, view) {
   for (const line of panel.order) {
     if (line.sigma < 0) continue;
     ctx.fillStyle = css(line.color);
-    ctx.globalAlpha = 0.13;
+    ctx.globalAlpha = 0.16;
     drawBand(ctx, line.points, Y, 2);
     drawBand(ctx, line.points, Y, 1);
     ctx.globalAlpha = 1;
