@@ -12,7 +12,7 @@ namespace {
 constexpr size_t kBytes = 64 << 20, kMinBytes = 16 << 10, kMaxBytes = 1 << 20;  // all; a stream's
 constexpr size_t kMinPoints = 4, kMaxPoints = 8192;
 constexpr double kMaxRate = 400, kMinRate = 4;  // points a second
-constexpr double kValuesPerSecond = 40000;
+constexpr double kValuesPerSecond = 40000, kBurst = 4;
 constexpr size_t kBatch = 1024;  // points read at once
 
 bool IsForecast(const xst::ModelInfo& info) {
@@ -43,7 +43,7 @@ void LiveSink::Start(const xst::ModelInfo& info, History* history) {
   h.open_low.resize(h.channels);
   h.open_high.resize(h.channels);
   h.rate = std::clamp(kValuesPerSecond / h.channels, kMinRate, kMaxRate);
-  h.credit = h.rate;
+  h.credit = kBurst * h.rate;
   h.credit_ns = xst::stream::NowNs();
 }
 
@@ -85,10 +85,11 @@ void LiveSink::Idle() {
   }
 }
 
-// A token bucket: bursts of a second's points pass as they are, what is faster is thinned out.
+// A token bucket: bursts of some seconds' points pass as they are, what is faster is thinned out.
 void LiveSink::Close(History* history, int64_t now_ns) {
   History& h = *history;
-  h.credit = std::min(h.rate, h.credit + h.rate * 1e-9 * static_cast<double>(now_ns - h.credit_ns));
+  h.credit = std::min(kBurst * h.rate,
+                      h.credit + h.rate * 1e-9 * static_cast<double>(now_ns - h.credit_ns));
   h.credit_ns = now_ns;
   if (h.credit < 1) return;
   h.credit -= 1;

@@ -18,8 +18,19 @@ constexpr std::chrono::milliseconds kRefreshEvery(250);
 constexpr std::chrono::seconds kAliveWithin(10), kTellEvery(5);
 
 const char* Name(SourceConfig::Type type) {
-  constexpr const char* kNames[] = {"replay", "pull", "sub", "stdin"};
-  return kNames[static_cast<size_t>(type)];
+  switch (type) {
+    case SourceConfig::Type::replay:
+      return "replay";
+    case SourceConfig::Type::pull:
+      return "pull";
+    case SourceConfig::Type::sub:
+      return "sub";
+    case SourceConfig::Type::stdin_lines:
+      return "stdin";
+    case SourceConfig::Type::acked:
+      return "acked";
+  }
+  return "?";
 }
 
 Progress ProgressOf(const Feed& feed) {

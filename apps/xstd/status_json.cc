@@ -110,6 +110,17 @@ void AppendValues(const LiveBatch& batch, const std::vector<float>& values, std:
   *out += ']';
 }
 
+// A member of one number a point.
+template <class F>
+void AppendPoints(const LiveBatch& batch, const char* name, F get, std::string* out) {
+  *out += std::string(",\"") + name + "\":[";
+  for (size_t i = 0; i < batch.points.size(); ++i) {
+    if (i) *out += ',';
+    *out += std::to_string(get(batch.points[i]));
+  }
+  *out += ']';
+}
+
 }  // namespace
 
 std::string StatusJson(const DaemonStatus& status, bool healthy) {
@@ -145,7 +156,8 @@ std::string PageStatusJson(const DaemonStatus& status, bool healthy, const Strea
   return Dump(json);
 }
 
-// {"first", "lost", "t0", "dt": [ms], "quality"?: […], "low": [[…]], "high"?: [[…]]}
+// {"first", "lost", "t0", "dt": [ms], "quality"?: […], "records"?: […], "low": [[…]], "high"?:
+// [[…]]}
 std::string PointsJson(const LiveBatch& batch) {
   std::string out = "{\"first\":" + std::to_string(batch.first);
   out += ",\"lost\":" + std::to_string(batch.lost);
@@ -162,14 +174,12 @@ std::string PointsJson(const LiveBatch& batch) {
     any_high |= batch.points[i].records > 1;
   }
   out += ']';
-  if (any_quality) {
-    out += ",\"quality\":[";
-    for (size_t i = 0; i < batch.points.size(); ++i) {
-      if (i) out += ',';
-      out += std::to_string(batch.points[i].quality);
-    }
-    out += ']';
-  }
+  if (any_quality)
+    AppendPoints(
+        batch, "quality", [](const auto& p) { return p.quality; }, &out);
+  if (any_high)
+    AppendPoints(
+        batch, "records", [](const auto& p) { return p.records; }, &out);
   out += ",\"low\":";
   AppendValues(batch, batch.low, &out);
   if (any_high) {

@@ -115,7 +115,7 @@ def test_hostile_clients_do_not_hurt_the_stream(daemon, model, push):
                 s.shutdown(socket.SHUT_WR)
                 while s.recv(65536):
                     pass
-            except (ConnectionError, BrokenPipeError):
+            except OSError:  # answered and closed before all was sent
                 pass
     # Half-open connections: more than are served at a time, and nothing more is said.
     idle = [socket.socket() for _ in range(40)]

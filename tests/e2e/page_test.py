@@ -3,6 +3,7 @@ go to build/…/page-screenshots."""
 
 import pathlib
 import shutil
+import urllib.request
 
 import pytest
 
@@ -78,13 +79,10 @@ def test_controls_and_a_second_stream(browser, ecg):
 
 
 def test_the_ninth_page_waits_and_says_so(browser, ecg):
-    import http.client
-    viewers = [http.client.HTTPConnection("127.0.0.1", ecg.port) for _ in range(8)]
-    for v in viewers:
-        v.request("GET", "/events")
-        assert v.getresponse().status == 200
+    url = f"http://127.0.0.1:{ecg.port}/"
+    viewers = [urllib.request.urlopen(url + "events") for _ in range(8)]
     browser.open("about:blank", 390, 844, True)
-    browser.open(f"http://127.0.0.1:{ecg.port}/", 390, 844, True)
+    browser.open(url, 390, 844, True)
     browser.wait("document.documentElement.dataset.state === 'full'")
     assert "Eight pages" in browser.evaluate("document.getElementById('notice').textContent")
     for v in viewers:

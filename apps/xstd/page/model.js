@@ -7,6 +7,7 @@ class Store {
     this.capacity = capacity;
     this.t = new Float64Array(capacity);
     this.quality = new Uint8Array(capacity);
+    this.records = new Uint32Array(capacity);
     this.low = Array.from({length: channels}, () => new Float32Array(capacity));
     this.high = Array.from({length: channels}, () => new Float32Array(capacity));
     this.begin = this.end = 0;
@@ -22,6 +23,7 @@ class Store {
       const at = this.end % this.capacity;
       this.t[at] = t;
       this.quality[at] = batch.quality ? batch.quality[i] : 0;
+      this.records[at] = batch.records ? batch.records[i] : 1;
       for (let c = 0; c < this.channels; ++c) {
         this.low[c][at] = batch.low[c][i] ?? NaN;
         this.high[c][at] = high[c][i] ?? NaN;
@@ -35,12 +37,6 @@ class Store {
   time(n) { return this.t[n % this.capacity]; }
   newest() { return this.size ? this.time(this.end - 1) : NaN; }
   oldest() { return this.size ? this.time(this.begin) : NaN; }
-
-  // Seconds between two points of late: more than a period where they are thinned out.
-  spacing() {
-    const n = Math.min(this.size, 200);
-    return n > 1 ? (this.newest() - this.time(this.end - n)) / (n - 1) : 0;
-  }
 
   // The number of the first point not before t.
   lower(t) {

@@ -365,8 +365,9 @@ function draw(now) {
   const from = Math.max(right - seconds, Math.min(data.oldest(), right));  // fills from the left
   const view = {
     from, to: Math.max(from + seconds + ahead, forecasts ? data.newest() + ahead : 0), now: right,
-    // Points further apart than this are not joined; without a rate all are.
-    gap: period ? Math.max(5 * period, 0.05, 4 * (store?.spacing() ?? 0)) : Infinity,
+    // Points are not joined over more than this, beside what their records take; without a rate all
+    // are.
+    gap: period ? Math.max(5 * period, 0.05) : Infinity, period,
   };
   if (hover !== undefined && panels[0]?.canvas) {
     const width = panels[0].canvas.clientWidth - kLeft - kRight;

@@ -87,7 +87,7 @@ function frame(ctx, width, height, view, low, high) {
 }
 
 // Visible points of a line, one a device column: [x, low, high, sigma]; NaN where the line breaks.
-function columns(store, line, view, X, gap) {
+function columns(store, line, view, X) {
   const out = [];
   const first = Math.max(store.begin, store.lower(view.from - line.shift) - 1);
   const end = Math.min(store.end, store.lower(view.to - line.shift) + 1);
@@ -97,7 +97,7 @@ function columns(store, line, view, X, gap) {
   for (let n = first; n < end; ++n) {
     const at = n % store.capacity, t = store.t[at];
     const a = low[at], b = high[at], s = sigma ? sigma[at] : 0;
-    if (Number.isNaN(a) || t - lastT > gap) {
+    if (Number.isNaN(a) || t - lastT > view.gap + 1.5 * store.records[at] * view.period) {
       if (out.length) out.push([NaN, NaN, NaN, NaN]);
       last = -Infinity;
     }
@@ -215,7 +215,7 @@ function drawPanel(panel, store, view) {
   const X = (t) => kLeft + (t - view.from) / (view.to - view.from) * (width - kLeft - kRight);
   let low = Infinity, high = -Infinity, drawn = 0;
   for (const line of panel.order) {
-    line.points = line.on ? columns(store, line, view, X, view.gap) : [];
+    line.points = line.on ? columns(store, line, view, X) : [];
     drawn += line.points.length;
     for (const [x, a, b, s] of line.points) {
       if (Number.isNaN(x)) continue;
@@ -233,7 +233,7 @@ function drawPanel(panel, store, view) {
   for (const line of panel.order) {
     if (line.sigma < 0) continue;
     ctx.fillStyle = css(line.color);
-    ctx.globalAlpha = 0.13;
+    ctx.globalAlpha = 0.16;
     drawBand(ctx, line.points, Y, 2);
     drawBand(ctx, line.points, Y, 1);
     ctx.globalAlpha = 1;

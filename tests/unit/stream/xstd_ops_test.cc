@@ -187,7 +187,7 @@ TEST_F(Live, ASlowReaderFindsPointsLost) {
   live_.Keep(many);  // a history of a few kilobytes
   Write(*stream, 0, 0);
   ASSERT_TRUE(live_.Read("s", &cursor_, &batch_));
-  for (uint64_t i = 1; i < 390; ++i) Write(*stream, i, 1);
+  for (uint64_t i = 1; i < 1500; ++i) Write(*stream, i, 1);
   ASSERT_TRUE(live_.Read("s", &cursor_, &batch_));
   EXPECT_GT(batch_.lost, 0u);
   EXPECT_EQ(batch_.first, 1 + batch_.lost);
@@ -243,7 +243,7 @@ TEST(Status, PointsAreShortJsonWithNullForNaN) {
   batch.low = {1, 0.123456789f, 2, std::numeric_limits<float>::quiet_NaN()};
   batch.high = {1, 0.123456789f, 3, std::numeric_limits<float>::quiet_NaN()};
   EXPECT_EQ(PointsJson(batch),
-            "{\"first\":7,\"lost\":0,\"t0\":1.5,\"dt\":[0,10],\"quality\":[0,4],"
+            "{\"first\":7,\"lost\":0,\"t0\":1.5,\"dt\":[0,10],\"quality\":[0,4],\"records\":[1,3],"
             "\"low\":[[1,2],[0.12346,null]],\"high\":[[1,3],[0.12346,null]]}");
 }
 
