@@ -158,7 +158,7 @@ int Daemon::Run(const sigset_t& signals) {
     if (!endpoint.empty()) ready += " " + feed->name() + "=" + endpoint;
   }
   Announce(ready + operations_.endpoint());
-  operations_.Start(feeds_, outputs_->pub().endpoint());
+  operations_.Start(feeds_, [this](DaemonStatus* status) { Describe(status); });
   const bool go_on = WaitForSubscriber(signals);
   publisher_->Start();
   for (auto& feed : feeds_) feed->Start();  // also after a stop: what was pushed meanwhile is taken
@@ -173,6 +173,23 @@ int Daemon::Run(const sigset_t& signals) {
 
 bool Daemon::AllEnded() const {
   return std::all_of(feeds_.begin(), feeds_.end(), [](const auto& feed) { return feed->ended(); });
+}
+
+void Daemon::Describe(DaemonStatus* status) const {
+  status->publish_endpoint = outputs_->pub().endpoint();
+  status->reloads = reloads_;
+  status->reload_errors = reload_errors_;
+  status->refused = curve_ ? curve_->refused() : 0;
+  for (const auto& alarms : outputs_->alarms()) {
+    const auto stream = std::find_if(
+        status->streams.begin(), status->streams.end(),
+        [&](const StreamStatus& s) { return s.name == alarms->stream().options().name; });
+    if (stream == status->streams.end()) continue;
+    for (const auto& alarm : alarms->all()) {
+      stream->alarms.push_back({alarm->rule().name, alarm->rule().output, alarm->active(),
+                                alarm->changed_t(), alarm->changed_value()});
+    }
+  }
 }
 
 void Daemon::Tick() {

@@ -72,6 +72,7 @@ class Daemon {
   bool Wait(const sigset_t& signals);
   bool WaitForSubscriber(const sigset_t& signals);
   void Tick();
+  void Describe(DaemonStatus* status) const;
   void Drain();
   void WriteSummary() const;
   bool AllEnded() const;

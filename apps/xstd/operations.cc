@@ -1,6 +1,5 @@
 #include "apps/xstd/operations.h"
 
-#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -29,6 +28,12 @@ const char* Name(SourceConfig::Type type) {
       return "stdin";
     case SourceConfig::Type::acked:
       return "acked";
+    case SourceConfig::Type::udp:
+      return "udp";
+    case SourceConfig::Type::serial:
+      return "serial";
+    case SourceConfig::Type::mqtt:
+      return "mqtt";
   }
   return "?";
 }
@@ -51,6 +56,12 @@ StreamStatus StatusOf(const Feed& feed, const LiveSink& live) {
   s.source = Name(feed.config().source.type);
   s.endpoint = feed.endpoint();
   DescribeModel(stream.info(), stream.x_names(), stream.y_names(), &s);
+  const xst::ModelInfo& now = feed.model()->info();  // since a reload
+  s.device = now.device;
+  s.isa = now.isa;
+  s.arch_hash = now.arch_hash;
+  s.source_hash = now.source_hash;
+  s.file_hash = now.file_hash;
   s.ended = feed.ended();
   s.failed = feed.failed();
   s.queued = stream.queued();
@@ -58,6 +69,9 @@ StreamStatus StatusOf(const Feed& feed, const LiveSink& live) {
   s.counts = stream.counts();
   s.snapshots = feed.snapshots();
   s.snapshot_errors = feed.snapshot_errors();
+  s.log_errors = feed.log_errors();
+  s.source_counts = feed.source_counts();
+  s.stale = stream.stale();
   s.step = Durations(stream.step_time());
   s.latency = Durations(stream.latency());
   if (const auto last = live.last(s.name)) {
@@ -78,8 +92,8 @@ Operations::Operations(const DaemonConfig& config) : start_time_(xst::stream::Wa
 
 Operations::~Operations() = default;
 
-void Operations::Start(const Feeds& feeds, const std::string& publish_endpoint) {
-  publish_endpoint_ = publish_endpoint;
+void Operations::Start(const Feeds& feeds, Fill fill) {
+  fill_ = std::move(fill);
   Refresh(feeds);
   if (web_) web_->Start();
   service_.Ready();
@@ -131,13 +145,13 @@ void Operations::Refresh(const Feeds& feeds) {
   if (!web_) return;
   DaemonStatus status;
   status.version = XSTD_VERSION;
-  status.publish_endpoint = publish_endpoint_;
   status.taken = now;
   status.start_time = start_time_;
   status.uptime_s = std::chrono::duration<double>(now - start_).count();
   status.alive = now - last_alive_ < kAliveWithin;
   MeasureProcess(&status);
   for (const auto& feed : feeds) status.streams.push_back(StatusOf(*feed, live_));
+  fill_(&status);
   board_.Set(std::move(status));
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -30,8 +31,9 @@ class Operations {
   // " http=ADDRESS" for the ready line; empty without an HTTP port.
   std::string endpoint() const { return web_ ? " http=" + web_->endpoint() : ""; }
 
-  // Serves from now on; the service is ready.
-  void Start(const Feeds& feeds, const std::string& publish_endpoint);
+  // Serves from now on; the service is ready. `fill` adds what feeds do not know, at every refresh.
+  using Fill = std::function<void(DaemonStatus*)>;
+  void Start(const Feeds& feeds, Fill fill);
   // At every tick: the status a few times a second, the watchdog while steps move.
   void Tick(const Feeds& feeds);
   void Reloading() { service_.Reloading(); }
@@ -49,7 +51,7 @@ class Operations {
   LiveSink live_;
   StatusBoard board_;
   std::unique_ptr<Web> web_;
-  std::string publish_endpoint_;
+  Fill fill_;
   double start_time_ = 0;
   const Time start_ = std::chrono::steady_clock::now();
   Time last_refresh_{}, last_alive_{}, last_fed_{}, last_told_{};

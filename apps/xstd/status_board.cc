@@ -47,6 +47,18 @@ const std::vector<StreamCounter> kStreamCounters = {
     {"rejected", "Malformed messages", [](const StreamStatus& s) { return s.counts.rejected; }},
     {"duplicates", "Samples dropped because their seq was not above the last",
      [](const StreamStatus& s) { return s.counts.duplicates; }},
+    {"reordered", "Samples put back in order",
+     [](const StreamStatus& s) { return s.counts.reordered; }},
+    {"too_late", "Samples dropped because they came behind their order window",
+     [](const StreamStatus& s) { return s.counts.too_late; }},
+    {"stale", "Times that no sample came for stale_s",
+     [](const StreamStatus& s) { return s.counts.stale; }},
+    {"lost", "Messages lost before they were read",
+     [](const StreamStatus& s) { return s.source_counts.lost; }},
+    {"refused", "Messages of senders that are not allowed",
+     [](const StreamStatus& s) { return s.source_counts.refused; }},
+    {"reconnects", "Times that a source came back",
+     [](const StreamStatus& s) { return s.source_counts.reconnects; }},
     {"gaps", "Gaps in the input", [](const StreamStatus& s) { return s.counts.gaps; }},
     {"missing", "Samples absent in all gaps",
      [](const StreamStatus& s) { return s.counts.missing; }},
@@ -62,9 +74,17 @@ const std::vector<StreamCounter> kStreamCounters = {
     {"snapshots", "Snapshots written", [](const StreamStatus& s) { return s.snapshots; }},
     {"snapshot_errors", "Snapshots that could not be written",
      [](const StreamStatus& s) { return s.snapshot_errors; }},
+    {"log_errors", "Writes of the input log that failed",
+     [](const StreamStatus& s) { return s.log_errors; }},
 };
 
-const std::vector<DaemonCounter> kDaemonCounters = {};
+const std::vector<DaemonCounter> kDaemonCounters = {
+    {"reloads", "Configurations gone over to", [](const DaemonStatus& s) { return s.reloads; }},
+    {"reload_errors", "Reloads, or parts of one, that failed",
+     [](const DaemonStatus& s) { return s.reload_errors; }},
+    {"refused_connections", "Connections refused because their key is not known",
+     [](const DaemonStatus& s) { return s.refused; }},
+};
 
 Durations::Durations(const xst::stream::Histogram& histogram) {
   histogram.ForEach([this](double lower, double upper, uint64_t n) {

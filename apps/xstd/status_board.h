@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "sdk/model.h"
+#include "sdk/stream/source.h"
 #include "sdk/stream/stream.h"
 
 namespace xstd {
@@ -30,7 +31,7 @@ struct Durations {
 struct AlarmStatus {
   std::string name, output;
   bool active = false;
-  double since = 0;  // seconds since 1970
+  double since = 0;  // the source's time in seconds
   double value = 0;  // that raised or cleared it
 };
 
@@ -51,7 +52,9 @@ struct StreamStatus {
   bool ended = false, failed = false;
   uint64_t queued = 0, queue = 0;  // ring in, samples
   xst::stream::StreamCounts counts;
-  uint64_t snapshots = 0, snapshot_errors = 0;
+  uint64_t snapshots = 0, snapshot_errors = 0, log_errors = 0;
+  xst::stream::SourceCounts source_counts;
+  bool stale = false;
   Durations step, latency;
   bool has_last = false;  // the last record:
   double last_t = 0;
@@ -67,6 +70,8 @@ struct DaemonStatus {
   double uptime_s = 0, cpu_s = 0;
   uint64_t rss_bytes = 0;
   bool alive = true;  // steps move, or nothing waits
+  uint64_t reloads = 0, reload_errors = 0;
+  uint64_t refused = 0;  // connections whose key is not known
   std::vector<StreamStatus> streams;
 
   const StreamStatus* Find(const std::string& name) const;

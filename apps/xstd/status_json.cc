@@ -50,6 +50,7 @@ Json StreamJson(const StreamStatus& s) {
                {"endpoint", s.endpoint},
                {"ended", s.ended},
                {"failed", s.failed},
+               {"stale", s.stale},
                {"queue", {{"fill", s.queued}, {"capacity", s.queue}}},
                {"counts", std::move(counts)},
                {"step_us", Microseconds(s.step)},

@@ -17,6 +17,7 @@ bool Alarm::Update(const OutputHead& head, float value) noexcept {
     if (v > side * rule_.clear) return false;
     active_.store(false, std::memory_order_relaxed);
     since_ = std::numeric_limits<double>::quiet_NaN();
+    Changed(head, value);
     return true;
   }
   if (!(v > side * rule_.threshold)) {
@@ -27,7 +28,13 @@ bool Alarm::Update(const OutputHead& head, float value) noexcept {
   if (head.t - since_ < rule_.for_s) return false;
   active_.store(true, std::memory_order_relaxed);
   raised_.store(raised() + 1, std::memory_order_relaxed);
+  Changed(head, value);
   return true;
+}
+
+void Alarm::Changed(const OutputHead& head, float value) noexcept {
+  changed_t_.store(head.t, std::memory_order_relaxed);
+  changed_value_.store(static_cast<double>(value), std::memory_order_relaxed);
 }
 
 Alarms::Alarms(const Stream& stream, const std::vector<AlarmRule>& rules) : stream_(stream) {

@@ -45,12 +45,18 @@ class Alarm {
 
   bool active() const noexcept { return active_.load(std::memory_order_relaxed); }
   uint64_t raised() const noexcept { return raised_.load(std::memory_order_relaxed); }  // how often
+  // The source's time and the value of the last change; 0 before one.
+  double changed_t() const noexcept { return changed_t_.load(std::memory_order_relaxed); }
+  double changed_value() const noexcept { return changed_value_.load(std::memory_order_relaxed); }
 
  private:
+  void Changed(const OutputHead& head, float value) noexcept;
+
   const AlarmRule rule_;
   const uint32_t index_;
   std::atomic<bool> active_{false};
   std::atomic<uint64_t> raised_{0};
+  std::atomic<double> changed_t_{0}, changed_value_{0};
   double since_ = std::numeric_limits<double>::quiet_NaN();  // beyond the threshold; NaN: not
   uint64_t epoch_ = 0;
 };
