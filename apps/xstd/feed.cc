@@ -22,7 +22,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kPoll(1);
 constexpr std::chrono::seconds kReportEvery(5), kNoStep(10);
-constexpr std::chrono::seconds kPatience(2);  // of a lossless stream with its subscribers
+constexpr std::chrono::seconds kPatience(5);  // of a lossless stream with its subscribers
 constexpr double kSoonest = 0.1;              // s from a start to its first checkpoint
 
 uint64_t RandomEpoch() {

@@ -45,7 +45,7 @@ class Subscriber:
         self.payloads, self._stop, self._slow = [], False, slow
         self._socket = context.socket(zmq.SUB)
         if slow:  # so that what is published waits in xstd, not in a buffer of the network
-            self._socket.rcvbuf = 8192
+            self._socket.rcvbuf = 65536
         self._socket.subscribe(b"ecg/")
         self._socket.linger = 0
         self._socket.connect(endpoint)
