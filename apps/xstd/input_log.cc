@@ -1,5 +1,6 @@
 #include "apps/xstd/input_log.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,7 +11,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
+#include <memory>
 
 #include "formats/status.h"
 
@@ -19,7 +20,6 @@ namespace xstd {
 using xst::Error;
 using xst::Status;
 using xst::stream::SampleHead;
-namespace fs = std::filesystem;
 
 namespace {
 
@@ -69,9 +69,12 @@ std::vector<std::byte> ReadWhole(const std::string& path, uint64_t size) {
 
 }  // namespace
 
+InputLog::InputLog(const std::string& folder, const std::string& stream, uint32_t width)
+    : folder_(folder), stream_(stream), width_(width) {}
+
 InputLog::InputLog(const std::string& folder, const std::string& stream, uint32_t width,
                    const xst::formats::Checkpoint* from)
-    : folder_(folder), stream_(stream), width_(width) {
+    : InputLog(folder, stream, width) {  // so that an error closes what is open
   OpenFolder();
   Find();
   if (!from) {
@@ -116,23 +119,24 @@ std::string InputLog::Path(uint64_t first) const {
 
 void InputLog::Find() {
   const std::string prefix = stream_ + ".log.";
-  std::error_code error;
-  fs::directory_iterator files(folder_, error);
-  if (error) {
-    throw Error(Status::io_error, folder_ + ": expected a folder, got " + error.message());
-  }
-  for (const auto& file : files) {
-    const std::string name = file.path().filename().string();
+  // Not by std::filesystem: its iterator ends the program when memory is short.
+  const std::unique_ptr<DIR, int (*)(DIR*)> files(opendir(folder_.c_str()), closedir);
+  if (!files) Fail(folder_, "a folder");
+  for (;;) {
+    errno = 0;
+    const dirent* file = readdir(files.get());
+    if (!file && errno != 0) Fail(folder_, "a folder that can be listed");
+    if (!file) break;
+    const std::string name = file->d_name;
     if (name.size() != prefix.size() + kDigits || name.rfind(prefix, 0) != 0) continue;
     Segment segment;
     const char* end = name.data() + name.size();
     const auto parsed = std::from_chars(end - kDigits, end, segment.first);
     if (parsed.ec != std::errc() || parsed.ptr != end || segment.first == 0) continue;
     segment.path = folder_ + "/" + name;
-    segment.bytes = file.file_size(error);
-    if (error) {
-      throw Error(Status::io_error, segment.path + ": expected a log, got " + error.message());
-    }
+    struct stat info {};
+    if (stat(segment.path.c_str(), &info) != 0) Fail(segment.path, "a log");
+    segment.bytes = static_cast<uint64_t>(info.st_size);
     segments_.push_back(std::move(segment));
   }
   std::sort(segments_.begin(), segments_.end(),
@@ -299,7 +303,7 @@ bool InputLog::Commit(std::span<SampleHead> heads, std::span<const float> x) {
     if (fd_ < 0) NewSegment();
     Encode(heads, x);
     Write(buffer_.data(), buffer_.size());
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {  // a shortage of memory among them
     Close();
     error_ = e.what();
     ++errors_;

@@ -61,6 +61,7 @@ class InputLog : public xst::stream::SampleLog {
     std::string path;
   };
 
+  InputLog(const std::string& folder, const std::string& stream, uint32_t width);
   size_t RecordBytes() const { return 28 + 4 * size_t{width_}; }
   std::string Path(uint64_t first) const;
   void Find();

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "apps/xstd/config.h"
+#include "apps/xstd/input_log.h"
 #include "apps/xstd/state_dir.h"
 #include "formats/npy.h"
 #include "formats/output_file.h"
@@ -253,6 +254,71 @@ TEST(StateDirFaults, OpeningAndReading) {
              }
              xstd::StateDir state(folder / "s");
              EXPECT_EQ(state.Read("ecg").checkpoint->seq, 3u);
+           }});
+}
+
+// What a log kept, from its begin; each sample is its own number.
+uint64_t Kept(const std::string& folder) {
+  const formats::Checkpoint begin;
+  xstd::InputLog log(folder, "ecg", 2, &begin);
+  uint64_t kept = 0;
+  log.Replay(0, [&](const stream::SampleHead& head, std::span<const float> x) {
+    EXPECT_EQ(head.seq, kept);
+    EXPECT_EQ(x[1], static_cast<float>(kept));
+    ++kept;
+    return true;
+  });
+  return kept;
+}
+
+TEST(InputLogFaults, WhatWasAcknowledgedIsKept) {
+  const ScratchFolder folder;
+  uint64_t acknowledged = 0, offered = 0;
+  All({.prepare =
+           [&] {
+             acknowledged = offered = 0;
+             std::filesystem::remove_all(folder / "s");
+             std::filesystem::create_directory(folder / "s");
+           },
+       .operation =
+           [&] {
+             xstd::InputLog log(folder / "s", "ecg", 2, nullptr);
+             for (int tries = 0; tries < 5 && acknowledged < 6; ++tries) {
+               stream::SampleHead heads[2];
+               float x[4] = {};
+               for (uint64_t i = 0; i < 2; ++i) {
+                 heads[i].seq = acknowledged + i;
+                 x[2 * i + 1] = static_cast<float>(acknowledged + i);
+               }
+               offered = acknowledged + 2;
+               if (log.Commit(heads, x)) acknowledged += 2;  // else the client sends it again
+             }
+           },
+       .check =
+           [&](const Outcome& o) {
+             EXPECT_TRUE(!o.ok || acknowledged == 6);
+             const uint64_t kept = Kept(folder / "s");
+             EXPECT_TRUE(kept >= acknowledged && kept <= offered) << kept << " " << acknowledged;
+           }});
+}
+
+TEST(InputLogFaults, ReadingItBack) {
+  const ScratchFolder folder;
+  {
+    xstd::InputLog log(folder.path(), "ecg", 2, nullptr);
+    for (uint64_t i = 0; i < 5; ++i) {
+      stream::SampleHead head;
+      head.seq = i;
+      const float x[] = {0, static_cast<float>(i)};
+      ASSERT_TRUE(log.Commit({&head, 1}, x));
+    }
+  }
+  uint64_t kept = 0;
+  All({.operation = [&] { kept = Kept(folder.path()); },
+       .check =
+           [&](const Outcome& o) {
+             EXPECT_TRUE(!o.ok || kept == 5u) << kept;
+             EXPECT_EQ(Kept(folder.path()), 5u);
            }});
 }
 
