@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT / "apps/examples"))
 import acked_client  # noqa: E402
 
 RATE = 100
-PATIENCE_S = 120  # for the end of a recording; never what is measured
+PATIENCE_S = 120  # with a recording that does not get on; never what is measured
 
 
 def free_port():
@@ -44,8 +44,8 @@ class Subscriber:
     def __init__(self, context, endpoint, slow):
         self.payloads, self._stop, self._slow = [], False, slow
         self._socket = context.socket(zmq.SUB)
-        if slow:  # so that what is published waits in xstd, not in a buffer of the network
-            self._socket.rcvbuf = 65536
+        if slow:  # so that what is published waits in xstd
+            self._socket.rcvhwm = 10
         self._socket.subscribe(b"ecg/")
         self._socket.linger = 0
         self._socket.connect(endpoint)
@@ -164,20 +164,22 @@ class Round:
     def through(self):
         return self.subscriber.seen() == self.n
 
+    def settle(self, quiet_s, done):
+        """Waits until `done`, or nothing has come for so long."""
+        seen, last = -1, time.monotonic()
+        while not done() and time.monotonic() < last + quiet_s:
+            if len(self.subscriber.payloads) > seen:
+                seen, last = len(self.subscriber.payloads), time.monotonic()
+            time.sleep(0.1)
+
     def finish(self):
         daemon = self.start()
-        end = time.monotonic() + PATIENCE_S
         if self.client:
-            self.client.join(PATIENCE_S)
-            while not (self.ready() and self.through()) and time.monotonic() < end:
-                time.sleep(0.1)
+            self.settle(PATIENCE_S, lambda: self.ready() and not self.client.is_alive() and self.through())
             daemon.send_signal(signal.SIGTERM)
-        status = daemon.wait(PATIENCE_S)
+        status = daemon.wait(10 * PATIENCE_S)
         assert status == 0, (self.folder / "log").read_text()
-        seen = -1
-        while seen < len(self.subscriber.payloads):  # what is on its way
-            seen = len(self.subscriber.payloads)
-            time.sleep(0.5)
+        self.settle(2, self.through)
         self.end()
 
     def end(self):
