@@ -78,7 +78,7 @@ Daemon::Daemon(const DaemonConfig& config, const DaemonOptions& options)
 
 Daemon::~Daemon() {
   for (auto& feed : feeds_) feed->RequestStop();
-  for (auto& feed : feeds_) feed->Join();  // while the step still goes on
+  for (auto& feed : feeds_) feed->Join([] {});  // while the step still goes on
 }
 
 std::vector<Stream*> Daemon::Streams() const {
@@ -193,6 +193,10 @@ void Daemon::Describe(DaemonStatus* status) const {
 }
 
 void Daemon::Tick() {
+  if (const uint64_t errors = publisher_->errors(); errors > reported_sink_errors_) {
+    spdlog::error("publisher: {} outputs could not be handed on", errors);
+    reported_sink_errors_ = errors;
+  }
   operations_.Tick(feeds_);
   PollReload();
   for (auto& feed : feeds_) {
@@ -205,9 +209,10 @@ void Daemon::Tick() {
 void Daemon::Drain() {
   operations_.Stopping();
   for (auto& feed : feeds_) feed->RequestStop();
-  for (auto& feed : feeds_) feed->Join();
+  const auto tick = [this] { operations_.Tick(feeds_); };
+  for (auto& feed : feeds_) feed->Join(tick);
   const auto drained = steady_clock::now() + Feed::kLongestDrain;
-  for (auto& feed : feeds_) feed->Drain(drained, [this] { operations_.Tick(feeds_); });
+  for (auto& feed : feeds_) feed->Drain(drained, tick);
   const auto last = steady_clock::now() + kFinalState;
   for (auto& feed : feeds_) feed->KeepLast(last);
   loop_->Stop();

@@ -91,7 +91,7 @@ class Daemon {
   std::unique_ptr<xst::stream::Loop> loop_;
   std::map<xst::stream::Stream*, std::unique_ptr<xst::stream::Loop>> forecast_loops_;
   std::unique_ptr<xst::stream::Publisher> publisher_;
-  uint64_t reloads_ = 0, reload_errors_ = 0;
+  uint64_t reloads_ = 0, reload_errors_ = 0, reported_sink_errors_ = 0;
   bool reload_again_ = false;        // asked for during one
   std::future<Prepared> preparing_;  // last: its thread looks at models_
 };

@@ -23,7 +23,8 @@ namespace {
 constexpr std::chrono::milliseconds kPoll(1);
 constexpr std::chrono::seconds kReportEvery(5), kNoStep(10);
 constexpr std::chrono::seconds kPatience(5);  // of a lossless stream with its subscribers
-constexpr double kSoonest = 0.1;              // s from a start to its first checkpoint
+constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();  // kept, of samples
+constexpr double kSoonest = 0.1;  // s from a start to its first checkpoint
 
 uint64_t RandomEpoch() {
   std::random_device device;
@@ -86,10 +87,11 @@ void Feed::Restore() {
   try {
     stream_->Restore(*found.checkpoint);
   } catch (const Error& e) {
-    if (config_.on_reload && e.code() == xst::Status::other_model) {
+    const bool same_arch = found.checkpoint && SameArchitecture(*found.checkpoint);
+    if (e.code() == xst::Status::other_model && (config_.on_reload || same_arch)) {
       // Outputs that are stepped again are not those of the former model.
       found.checkpoint->epoch = xst::stream::NextEpoch(found.checkpoint->epoch);
-      TakeOver(*found.checkpoint, {0, 0});
+      TakeOver(*found.checkpoint, {0, 0}, true);
       return;
     }
     throw Error(e.code(), found.file + ": " + e.what() +
@@ -104,14 +106,15 @@ void Feed::Restore() {
 }
 
 void Feed::OpenLog(const Checkpoint* from) {
-  if (config_.source.type != SourceConfig::Type::acked) return;
+  if (!state_ || config_.source.type != SourceConfig::Type::acked) return;
   log_ = std::make_unique<InputLog>(state_->path(), name(), stream_->info().input_width, from);
   if (!log_->warning().empty()) spdlog::warn("{}: {}", name(), log_->warning());
 }
 
-void Feed::TakeOver(const Checkpoint& checkpoint, const xst::stream::History& history) {
+void Feed::TakeOver(const Checkpoint& checkpoint, const xst::stream::History& history,
+                    bool same_place) {
   KeepSoon();
-  OpenLog(&checkpoint);
+  OpenLog(same_place ? &checkpoint : nullptr);
   try {
     xst::LoadOptions options;
     options.allow_other_weights = true;
@@ -143,7 +146,25 @@ bool Feed::Swap(const StreamConfig& config, std::shared_ptr<const xst::Model> mo
 
 void Feed::KeepSoon() {
   last_request_ = {};
-  kept_samples_ = std::numeric_limits<uint64_t>::max();
+  kept_samples_ = kNever;
+}
+
+void Feed::KeepNothing() {
+  state_ = nullptr;
+  lossless_ = false;
+  keeps_nothing_ = true;
+  log_.reset();
+}
+
+bool Feed::SameArchitecture(const Checkpoint& checkpoint) const {
+  try {
+    xst::LoadOptions options;
+    options.allow_other_weights = true;
+    MakeStream(config_, model_)->Restore(checkpoint, options);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 void Feed::OpenSource(zmq::context_t* context, const xst::zeromq::CurveServer* curve,
@@ -173,7 +194,11 @@ void Feed::Start() {
   });
 }
 
-void Feed::Join() {
+void Feed::Join(const std::function<void()>& tick) {
+  while (thread_.joinable() && !ended_) {
+    tick();
+    std::this_thread::sleep_for(kPoll);
+  }
   if (thread_.joinable()) thread_.join();
 }
 
@@ -264,8 +289,17 @@ void Feed::Keep(double every_s) {
   const auto now = steady_clock::now();
   if (requested_) {
     Checkpoint* checkpoint = stream_->FetchCheckpoint();
-    if (!checkpoint) return;
-    if (!flushed_) flushed_ = lossless_ ? now + kFlush : now;
+    if (!checkpoint && stream_->checkpoint_pending()) return;
+    if (!checkpoint) {
+      requested_ = false;
+      ++snapshot_errors_;
+      snapshot_error_ = "expected the state of the model, got none";
+      return;
+    }
+    if (!flushed_ || flushed_seq_ != checkpoint->seq) {  // a swap asks for another one
+      flushed_ = lossless_ ? now + kFlush : now;
+      flushed_seq_ = checkpoint->seq;
+    }
     if (now < *flushed_) return;
     flushed_.reset();
     requested_ = false;
@@ -297,6 +331,7 @@ bool Feed::Write(Checkpoint* checkpoint) {
   } catch (const std::exception& e) {
     ++snapshot_errors_;
     snapshot_error_ = e.what();
+    kept_samples_ = kNever;
     return false;
   }
 }
@@ -319,7 +354,7 @@ void Feed::Drain(steady_clock::time_point end, const std::function<void()>& tick
                   stream.queued(), steady_clock::now() < end ? " and no step" : "");
     failed_ = true;
   }
-  if (ended_ && !failed_ && stream.start_position() > 0 && stream.counts().samples == 0 &&
+  if (state_ && ended_ && !failed_ && stream.start_position() > 0 && stream.counts().samples == 0 &&
       config_.source.type == SourceConfig::Type::replay) {
     spdlog::warn("{}: {} was already played to its end; remove {} and .b to play it again", name(),
                  config_.source.file, state_->SlotPath(name(), 0));
@@ -335,7 +370,8 @@ Checkpoint* Feed::LastCheckpoint(steady_clock::time_point end) {
 }
 
 void Feed::KeepLast(steady_clock::time_point end) {
-  if (!state_ || stream_->counts().samples == 0) return;
+  const bool taken_over = kept_samples_ == kNever || requested_;
+  if (!state_ || (stream_->counts().samples == 0 && !taken_over)) return;
   Checkpoint* const checkpoint = LastCheckpoint(end);
   if (checkpoint && Write(checkpoint)) return;
   spdlog::error(

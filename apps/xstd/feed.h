@@ -42,7 +42,9 @@ class Feed {
        bool restore = true);
   // Goes on where another feed stood: with its state if the architecture is the same, else afresh
   // behind its `history`. Throws xst::Error.
-  void TakeOver(const xst::stream::Checkpoint& checkpoint, const xst::stream::History& history);
+  // `same_place`: its log goes on too.
+  void TakeOver(const xst::stream::Checkpoint& checkpoint, const xst::stream::History& history,
+                bool same_place);
   // Goes on with another model, stepped by `stepper`, while nothing steps the stream: with its
   // state if the architecture is the same (true), else as on_reload says. Throws xst::Error and
   // changes nothing.
@@ -71,9 +73,9 @@ class Feed {
   }
   void Start();  // the source, if there is one, on a thread of its own
   void RequestStop() { thread_.request_stop(); }
-  void Join();
-  bool ended() const { return ended_; }    // the source has
-  bool failed() const { return failed_; }  // the source, or the drain
+  void Join(const std::function<void()>& tick);  // calls `tick` all along
+  bool ended() const { return ended_; }          // the source has
+  bool failed() const { return failed_; }        // the source, or the drain
 
   // Logs what was lost since the last report, at most every few seconds.
   void ReportAtTimes();
@@ -96,6 +98,9 @@ class Feed {
   xst::stream::Checkpoint* LastCheckpoint(std::chrono::steady_clock::time_point end);
   // Lets the next Keep() write one, whatever the time.
   void KeepSoon();
+  // What is on disk stays as it is: it could not be taken over.
+  void KeepNothing();
+  bool keeps_nothing() const { return keeps_nothing_; }
 
   uint64_t snapshots() const { return snapshots_; }
   uint64_t snapshot_errors() const { return snapshot_errors_; }
@@ -106,15 +111,17 @@ class Feed {
 
  private:
   void Restore();
-  void OpenLog(const xst::stream::Checkpoint* from);  // of an acked source; null: fresh
-  void Keep(xst::stream::Checkpoint* checkpoint);     // throws
+  // Of an acked source; null: fresh.
+  void OpenLog(const xst::stream::Checkpoint* from);
+  bool SameArchitecture(const xst::stream::Checkpoint& checkpoint) const;
+  void Keep(xst::stream::Checkpoint* checkpoint);  // throws
   void ReportSource(bool* any);
   bool Write(xst::stream::Checkpoint* checkpoint);
 
   StreamConfig config_;
   std::shared_ptr<const xst::Model> model_;
-  StateDir* const state_;
-  const bool lossless_;
+  StateDir* state_;
+  bool lossless_;
   std::unique_ptr<InputLog> log_;
   std::unique_ptr<xst::stream::Stream> stream_;
   std::unique_ptr<xst::stream::Source> source_;
@@ -122,7 +129,9 @@ class Feed {
 
   using Time = std::chrono::steady_clock::time_point;
   Time last_report_{}, last_request_{}, started_{}, drained_{};
-  std::optional<Time> flushed_;  // when the checkpoint at hand may be written
+  std::optional<Time> flushed_;  // when the checkpoint at hand, before flushed_seq_, may be written
+  uint64_t flushed_seq_ = 0;
+  bool keeps_nothing_ = false;
   xst::stream::StreamCounts reported_;
   xst::stream::SourceCounts reported_source_;
   bool reported_stale_ = false;

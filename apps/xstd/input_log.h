@@ -69,6 +69,8 @@ class InputLog : public xst::stream::SampleLog {
                 const std::function<bool(const xst::stream::SampleHead&, std::span<const float>)>&
                     take) const;
   bool ReadHeader(const std::vector<std::byte>& bytes, const Segment& segment) const;
+  static bool EndsBefore(const std::vector<std::byte>& bytes, const Segment& segment,
+                         uint64_t next);
   void Encode(std::span<xst::stream::SampleHead> heads, std::span<const float> x);
   void NewSegment();
   void Write(const void* from, size_t bytes);

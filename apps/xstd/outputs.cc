@@ -30,6 +30,15 @@ void Outputs::SetAlarms(const std::vector<std::unique_ptr<Feed>>& feeds) {
     const auto had = std::find_if(alarms_.begin(), alarms_.end(),
                                   [&](const auto& a) { return &a->stream() == &feed->stream(); });
     alarms.push_back(had != alarms_.end() ? *had : MakeAlarms(feed->config(), feed->stream()));
+    if (had != alarms_.end()) continue;
+    for (const auto& former : alarms_) {  // of a stream that was remade
+      if (former->stream().options().name != feed->name()) continue;
+      for (const auto& alarm : alarms.back()->all()) {
+        for (const auto& was : former->all()) {
+          if (was->rule().name == alarm->rule().name) alarm->Continue(*was);
+        }
+      }
+    }
   }
   alarm_sink_.Set(alarms);
   alarms_ = std::move(alarms);

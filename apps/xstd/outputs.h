@@ -25,7 +25,8 @@ class Outputs {
   Outputs(zmq::context_t& context, const DaemonConfig& config,
           const xst::zeromq::CurveServer* curve);
 
-  // Evaluates the alarms of these feeds from now on; those of a feed that had them go on. Throws
+  // Evaluates the alarms of these feeds from now on; those of a feed that had them go on, also
+  // where its stream was remade (the former is still there). Throws
   // xst::Error and changes nothing.
   void SetAlarms(const std::vector<std::unique_ptr<Feed>>& feeds);
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "apps/xstd/daemon.h"
+#include "apps/xstd/sources.h"
 
 namespace xstd {
 
@@ -63,6 +64,7 @@ struct Daemon::Change {
   bool renewed = false;     // with a fresh state
   std::string error;        // why it was not; empty: it was
   Feed* entered = nullptr;  // what `fresh` was
+  bool restored = false;    // from disk, where its former could take nothing over
   bool remade = false;      // it took a place
   SourceConfig source;      // that one's
 };
@@ -125,7 +127,8 @@ std::vector<Daemon::Change> Daemon::Changes(const Prepared& next) {
     if (!change.former) {
       change.fresh = std::make_unique<Feed>(config, model, state_.get());
     } else if (!OnlyModelDiffers(change.former->config(), config) || !change.former->has_source()) {
-      change.fresh = std::make_unique<Feed>(config, model, state_.get(), false);
+      change.restored = change.former->keeps_nothing();
+      change.fresh = std::make_unique<Feed>(config, model, state_.get(), change.restored);
     } else if (change.former->model() != model) {
       if (!next.models.BatchOf(config, model)) change.stepper = xst::stream::MakeStepper(model);
       const auto& info = change.stepper ? change.stepper->info() : model->info();
@@ -135,6 +138,14 @@ std::vector<Daemon::Change> Daemon::Changes(const Prepared& next) {
         change.stepper.reset();
         change.fresh = std::make_unique<Feed>(config, model, state_.get(), false);
       }
+    }
+    if (config.source.type == SourceConfig::Type::acked && !state_) {
+      throw xst::Error(
+          xst::Status::invalid_config,
+          "stream " + config.name + ": expected a state_dir since the start, got none");
+    }
+    if (config.source.type == SourceConfig::Type::replay && change.fresh) {
+      ReplaySource(config.source.file, config.source.speed, change.fresh->stream().info());
     }
     MakeAlarms(config, change.fresh ? change.fresh->stream() : change.former->stream());
     change.remade = change.former && change.fresh;
@@ -187,20 +198,25 @@ void Daemon::Leave(const std::vector<Change>& changes) {
   for (const Change& c : changes) {
     if (leaves(c)) c.former->RequestStop();
   }
+  const auto tick = [this] { operations_.Tick(feeds_); };
   for (const Change& c : changes) {
     if (!leaves(c)) continue;
-    c.former->Join();
-    c.former->Drain(steady_clock::now() + Feed::kLongestDrain,
-                    [this] { operations_.Tick(feeds_); });
+    c.former->Join(tick);
+    c.former->Drain(steady_clock::now() + Feed::kLongestDrain, tick);
     c.former->CloseSource();
     c.former->Report();
+  }
+  for (const Change& c : changes) {
+    if (!leaves(c) || c.restored) continue;
+    tick();
     const auto last = steady_clock::now() + kLastState;
     if (!c.config) {
       c.former->KeepLast(last);
       continue;
     }
     Checkpoint* checkpoint = c.former->LastCheckpoint(last);
-    if (checkpoint && !SamePlace(c.config->source, c.source)) {
+    const bool same_place = SamePlace(c.config->source, c.source);
+    if (checkpoint && !same_place) {
       checkpoint->position = 0;
       checkpoint->clock = {};
     }
@@ -208,10 +224,13 @@ void Daemon::Leave(const std::vector<Change>& changes) {
     const bool same_inputs = before.x_names() == c.fresh->stream().x_names();
     try {
       if (!checkpoint) throw xst::Error(xst::Status::io_error, "no state of it in time");
-      c.fresh->TakeOver(*checkpoint, same_inputs ? before.history() : xst::stream::History(0, 0));
+      c.fresh->TakeOver(*checkpoint, same_inputs ? before.history() : xst::stream::History(0, 0),
+                        same_place);
     } catch (const std::exception& e) {
       ++reload_errors_;
-      spdlog::error("{}: starts afresh: {}", c.config->name, e.what());
+      spdlog::error("{}: stands still until the next reload or start, its state stays on disk: {}",
+                    c.config->name, e.what());
+      c.fresh->KeepNothing();
     }
   }
 }
@@ -232,9 +251,9 @@ double Daemon::Switch(std::vector<Change>* changes, const ModelSet& models) {
   publisher_->SetStreams(Streams());  // what those that go gave is published
   outputs_->SetAlarms(feeds_);
 
+  for (auto& [stream, loop] : forecast_loops_) loop->Pause();  // first: a forecast takes long
   const auto begin = steady_clock::now();
   loop_->Pause();
-  for (auto& [stream, loop] : forecast_loops_) loop->Pause();
   for (Change& c : *changes) {
     if (!c.model) continue;
     try {
@@ -262,7 +281,13 @@ double Daemon::Switch(std::vector<Change>* changes, const ModelSet& models) {
 
   if (!alone.empty()) spdlog::warn("some streams step one by one: {}", alone);
   for (auto& [stream, loop] : forecast_loops_) {
-    if (!loop->started()) loop->Start();
+    if (loop->started()) continue;
+    try {
+      loop->Start();
+    } catch (const std::exception& e) {
+      ++reload_errors_;
+      spdlog::error("{}: is not stepped: {}", stream->options().name, e.what());
+    }
   }
   return std::chrono::duration<double, std::milli>(pause).count();
 }
@@ -271,7 +296,7 @@ double Daemon::Switch(std::vector<Change>* changes, const ModelSet& models) {
 // now may not be free yet.
 void Daemon::Enter(Change* change) {
   Feed* const feed = change->entered;
-  if (!feed) return;
+  if (!feed || feed->keeps_nothing()) return;
   const SourceConfig source = change->config->source, former = change->source;
   const auto end = steady_clock::now() + kBind;
   for (;;) {

@@ -130,7 +130,8 @@ StateDir::Found StateDir::Read(const std::string& stream) {
     if (status != Status::ok) {
       broken = fault.message;
     } else if (!found.checkpoint || checkpoint.generation > slots.generation) {
-      slots = {checkpoint.generation, 1 - slot};
+      slots.generation = checkpoint.generation;
+      slots.next = 1 - slot;
       found.checkpoint = std::move(checkpoint);
       found.file = path;
     }
@@ -153,16 +154,19 @@ void StateDir::Write(const std::string& stream, Checkpoint* checkpoint) {
   checkpoint->generation = slots.generation + 1;
   xst::formats::WriteCheckpoint(*checkpoint, &bytes_);
   const std::string path = SlotPath(stream, slots.next);
-  const bool is_new = access(path.c_str(), F_OK) != 0;
+  bool& named = slots.named[slots.next];
+  named = named && access(path.c_str(), F_OK) == 0;
   WriteWhole(path, bytes_);
-  if (is_new) {  // its name as well; `folder_` may be gone and another in its place
+  if (!named) {  // its name as well; `folder_` may be gone and another in its place
     const File folder(open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     // Not every file system syncs folders.
     if (folder.fd() < 0 || (fsync(folder.fd()) != 0 && errno != EINVAL)) {
       Fail(path_, "the name on disk", errno);
     }
+    named = true;
   }
-  slots = {checkpoint->generation, 1 - slots.next};
+  slots.generation = checkpoint->generation;
+  slots.next = 1 - slots.next;
 }
 
 }  // namespace xstd

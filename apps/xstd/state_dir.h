@@ -40,6 +40,7 @@ class StateDir {
   struct Slots {
     uint64_t generation = 0;  // of the newest valid
     int next = 0;             // slot to write
+    bool named[2] = {};       // its name is on disk
   };
   std::string path_;
   int folder_ = -1;  // descriptor, holds the lock

@@ -32,6 +32,13 @@ bool Alarm::Update(const OutputHead& head, float value) noexcept {
   return true;
 }
 
+void Alarm::Continue(const Alarm& former) noexcept {
+  active_ = former.active();
+  raised_ = former.raised();
+  changed_t_ = former.changed_t();
+  changed_value_ = former.changed_value();
+}
+
 void Alarm::Changed(const OutputHead& head, float value) noexcept {
   changed_t_.store(head.t, std::memory_order_relaxed);
   changed_value_.store(static_cast<double>(value), std::memory_order_relaxed);

@@ -40,6 +40,9 @@ class Alarm {
   const AlarmRule& rule() const { return rule_; }
   uint32_t index() const { return index_; }  // of the output
 
+  // Goes on from where `former`, of the same name, stood.
+  void Continue(const Alarm& former) noexcept;
+
   // True if it was raised or cleared.
   bool Update(const OutputHead& head, float value) noexcept;
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <set>
 #include <utility>
 
@@ -134,7 +135,9 @@ Publisher::Publisher(std::vector<Stream*> streams, std::vector<Sink*> sinks)
 }
 
 void Publisher::SetStreams(std::vector<Stream*> streams) {
+  ++wanted_;
   const std::lock_guard lock(mutex_);
+  --wanted_;
   for (const Stream* s : streams_) {
     if (std::find(streams.begin(), streams.end(), s) != streams.end()) continue;
     for (Sink* sink : sinks_) sink->Forget(*s);
@@ -169,7 +172,13 @@ bool Publisher::Drain(Stream* stream) {
   OutputHead head;
   int n = 0;
   while (n < kBatch && stream->Take(&head, y, x)) {
-    for (Sink* sink : sinks_) sink->Write(*stream, head, y, x);
+    for (Sink* sink : sinks_) {
+      try {
+        sink->Write(*stream, head, y, x);
+      } catch (const std::exception&) {
+        errors_.fetch_add(1, std::memory_order_relaxed);
+      }
+    }
     stream->MarkPublished();
     ++n;
   }
@@ -183,6 +192,7 @@ void Publisher::Run() {
   for (;;) {
     const bool last = stop_.load(std::memory_order_acquire);
     bool any = false;
+    while (wanted_ > 0) std::this_thread::sleep_for(kShortest);  // it may never get it otherwise
     {
       const std::lock_guard lock(mutex_);
       for (Stream* s : streams_) any |= Drain(s);
@@ -194,7 +204,13 @@ void Publisher::Run() {
     } else {
       {
         const std::lock_guard lock(mutex_);
-        for (Sink* sink : sinks_) sink->Idle();
+        for (Sink* sink : sinks_) {
+          try {
+            sink->Idle();
+          } catch (const std::exception&) {
+            errors_.fetch_add(1, std::memory_order_relaxed);
+          }
+        }
       }
       std::this_thread::sleep_for(pause);
       pause = std::min(2 * pause, kLongest);

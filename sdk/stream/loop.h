@@ -72,14 +72,19 @@ class Publisher {
   void Stop();                                    // after handing over what is in the rings
   void SetStreams(std::vector<Stream*> streams);  // any time
 
+  // Outputs that a sink threw an exception at, which it then lacks.
+  uint64_t errors() const { return errors_.load(std::memory_order_relaxed); }
+
  private:
   void Run();
   bool Drain(Stream* stream);
 
-  std::mutex mutex_;  // of streams_, y_ and x_
+  std::atomic<int> wanted_{0};  // by SetStreams
+  std::mutex mutex_;            // of streams_, y_ and x_
   std::vector<Stream*> streams_;
   std::vector<Sink*> sinks_;
   std::vector<float> y_, x_;
+  std::atomic<uint64_t> errors_{0};
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

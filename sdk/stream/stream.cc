@@ -100,7 +100,7 @@ bool Stream::Fits(const ModelInfo& other) const {
          mine.input_width == other.input_width && mine.input_names == other.input_names &&
          mine.input_units == other.input_units && mine.output_width == other.output_width &&
          mine.output_names == other.output_names && mine.output_units == other.output_units &&
-         mine.rate_hz == other.rate_hz;
+         mine.rate_hz == other.rate_hz && (!intake_ || ToClock(mine).max_s == ToClock(other).max_s);
 }
 
 void Stream::Replace(std::unique_ptr<Stepper> stepper, const LoadOptions& options) {
@@ -145,8 +145,9 @@ bool Stream::Offer(SampleHead head, std::span<const float> x, const std::stop_to
     arrival_ns_.store(NowNs(), std::memory_order_relaxed);
   }
   if (!intake_) return Push(head, x, stop);
-  if (intake_->needs_time() && !head.has_t) {
-    Reject("t: expected a time in a sample that is resampled, got none");
+  constexpr double kMostPeriods = 0x1p52;  // whose numbers a double counts one by one
+  if (intake_->needs_time() && !(head.has_t && std::abs(head.t) * info_.rate_hz < kMostPeriods)) {
+    Reject("t: expected a time in seconds in a sample that is resampled, got none");
     return true;
   }
   return intake_->Take(head, x, [this, &stop](const SampleHead& h, std::span<const float> v) {

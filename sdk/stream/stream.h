@@ -141,6 +141,10 @@ class Stream {
   // next request.
   void RequestCheckpoint() noexcept;
   Checkpoint* FetchCheckpoint() noexcept;
+  // Whether one is asked for and not fetched; a request that failed is not.
+  bool checkpoint_pending() const noexcept {
+    return request_.load(std::memory_order_acquire) != Request::none;
+  }
 
   size_t queued() const noexcept { return in_.size(); }  // samples in the ring in
   bool idle() const noexcept;                            // every offered sample is stepped

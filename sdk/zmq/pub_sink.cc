@@ -1,6 +1,7 @@
 #include "sdk/zmq/pub_sink.h"
 
 #include <algorithm>
+#include <memory>
 #include <thread>
 
 #include "formats/notices.h"
@@ -127,12 +128,13 @@ bool PubSink::SendPatiently(milliseconds patience) {
   const auto begin = Clock::now();
   if (begin < stuck_until_) return false;
   socket_.set(zmq::sockopt::xpub_nodrop, true);
+  const std::unique_ptr<zmq::socket_t, void (*)(zmq::socket_t*)> drops_again(
+      &socket_, [](zmq::socket_t* s) { s->set(zmq::sockopt::xpub_nodrop, false); });
   bool sent = Send();
   while (!sent && Clock::now() - begin < patience) {
     std::this_thread::sleep_for(std::chrono::microseconds(100));
     sent = Send();
   }
-  socket_.set(zmq::sockopt::xpub_nodrop, false);
   if (sent) {
     stuck_for_ = {};
   } else {

@@ -344,5 +344,32 @@ TEST_F(XstdReload, AStateOfAnotherModelIsTakenWhereThePolicySaysSo) {
   EXPECT_NE(got[20].json["epoch"], got[19].json["epoch"]);
 }
 
+TEST_F(XstdReload, AStateOfOtherWeightsIsTakenAtAStartToo) {
+  const auto samples = Signal(40);
+  std::fstream weights(work_ / "pack/weights.safetensors",
+                       std::ios::in | std::ios::out | std::ios::binary);
+  weights.seekg(-4, std::ios::end);
+  const char lowest = static_cast<char>(weights.get() ^ 1);  // byte of the last float
+  weights.seekp(-4, std::ios::end);
+  weights.put(lowest);
+  weights.close();
+  ASSERT_EQ(RunProgram("xst", {"pack", work_ / "pack", "-o", work_ / "other.xst"}).status, 0);
+  Use("first.xst");
+  std::vector<Message> got;
+  for (const size_t begin : {0, 20}) {
+    Daemon daemon(Config(Stream("a"), "state_dir: state\n"), wait_);
+    ASSERT_TRUE(daemon.Ready()) << daemon.err();
+    Subscriber subscriber(context_, daemon.endpoint("publish"));
+    auto push = Pusher(context_, daemon.endpoint("a"));
+    PushSome(push, samples, begin, begin + 20);
+    for (const Message& m : subscriber.Get(20)) got.push_back(m);
+    EXPECT_EQ(daemon.Stop(), 0) << daemon.err();
+    Use("other.xst");
+  }
+  EXPECT_EQ(got[20].json["seq"], 20);
+  EXPECT_NE(got[20].json["epoch"], got[19].json["epoch"]);
+  EXPECT_EQ(got[20].json["quality"].get<int>() & 32, 0);
+}
+
 }  // namespace
 }  // namespace xst::e2e

@@ -227,6 +227,19 @@ TEST_F(InputLogTest, AnotherModelsLogIsRefused) {
   }
 }
 
+TEST_F(InputLogTest, AnotherModelsLogOfWhichNothingIsNeededIsPassedOver) {
+  const Checkpoint fresh = At(0, 0), done = At(4, 3);
+  {
+    InputLog log(state_, "s", kWidth, &fresh);
+    ASSERT_TRUE(Commit(&log, 0, 4));
+  }
+  InputLog log(state_, "s", kWidth + 1, &done);
+  EXPECT_TRUE(Replay(&log, 4).empty());
+  EXPECT_EQ(log.last_seq(), 3u);
+  EXPECT_TRUE(Commit(&log, 4, 2, kWidth + 1));
+  EXPECT_EQ(Replay(&log, 4).size(), 2u);
+}
+
 TEST_F(InputLogTest, TheFilesEndBehindTheOlderCheckpoint) {
   constexpr uint32_t kWide = 1024;
   constexpr size_t kAtOnce = 100;  // 0.4 MiB

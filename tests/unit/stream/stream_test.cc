@@ -355,5 +355,18 @@ TEST(Stream, ASampleWithoutATimeCannotBeResampled) {
   EXPECT_EQ(StepAll(*stream).size(), 10u);
 }
 
+TEST(Stream, ATimeInNanosecondsIsRefusedWhereItIsResampled) {
+  StreamOptions options;
+  options.resample = Resample::hold;
+  const auto stream = Make(options);
+  SampleHead head;
+  head.has_t = true;
+  head.t = 1.7e18;
+  const std::vector<float> x(stream->info().input_width, 1.0f);
+  EXPECT_TRUE(stream->Offer(head, x, {}));
+  EXPECT_EQ(stream->counts().rejected, 1u);
+  EXPECT_NE(stream->last_reject().find("expected a time in seconds"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace xst::stream
