@@ -125,7 +125,7 @@ std::string ReadAll(const std::string& path, uint64_t limit) {
   }
   for (;;) {
     const size_t have = text.size();
-    text.resize(std::max(text.capacity(), have + kReadChunk));
+    text.resize(text.capacity() > have ? text.capacity() : have + kReadChunk);
     const ssize_t n = read(in.fd, text.data() + have, text.size() - have);
     if (n < 0 && errno != EINTR) {
       throw Error(Status::io_error, name + ": expected to read it, got " + strerror(errno));
