@@ -131,9 +131,9 @@ bool Daemon::Wait(const sigset_t& signals) {
 }
 
 // What is published while a subscriber is not yet connected (again) passes it by. libzmq's
-// subscribers try again every 0.1 to 0.2 s.
+// subscribers try again every 0.1 to 0.2 s, but only once they have read what they had received.
 bool Daemon::WaitForSubscriber(const sigset_t& signals) {
-  constexpr double kFirst = 2, kOthers = 0.5;  // s
+  constexpr double kFirst = 5, kOthers = 0.5;  // s
   const bool lossless =
       std::any_of(feeds_.begin(), feeds_.end(), [](const auto& feed) { return feed->lossless(); });
   const bool set = options_.wait_subscriber_s.has_value();

@@ -10,8 +10,8 @@
 // - the last one, of a clean stop, waits as long, with the sockets open;
 // - after a start, publishing waits for the subscribers to come back (Daemon::WaitForSubscriber).
 // So a subscriber misses nothing that takes, within kFlush, what may wait for it in xstd: PubSink's
-// high-water mark of 1000 outputs. One that is stopped or slower misses what dies in them, or what
-// was dropped for it, and sees that in `seq`.
+// high-water mark of 1000 outputs, and is back within 5 s of a start. One that is stopped or slower
+// misses what dies in them, or what was dropped for it, and sees that in `seq`.
 #pragma once
 
 #include <atomic>

@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   app.add_option("--wait-subscriber", options.wait_subscriber_s,
                  "Start the sources with the first subscriber, or after so many seconds; without "
-                 "it, streams that lose nothing wait for 0.5 to 2 s")
+                 "it, streams that lose nothing wait for 0.5 to 5 s")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--summary", options.summary, "Write what the run did as JSON to this file");
   app.set_version_flag("--version", "xstd " XSTD_VERSION);

@@ -279,7 +279,7 @@ TEST_F(XstdFaults, AFullDiskStopsTheSnapshotsNotTheStream) {
 TEST_F(XstdFaults, StateOfAnotherModelIsRefusedWithTheRemedy) {
   work_.Write("ecg.csv", "t,ecg\n0,1\n0.01,2\n");
   const std::string source = "{type: replay, file: ecg.csv, speed: 0}";
-  Daemon daemon(Config(source, kAnyPort, "state_dir: state\n"));
+  Daemon daemon(Config(source, kAnyPort, "state_dir: state\n"), {"--wait-subscriber", "0"});
   EXPECT_EQ(daemon.Wait(), 0) << daemon.err();
   ExpectRefused(Config("{type: stdin}", kAnyPort, "state_dir: state\n", "classifier.xst"),
                 {"stream ecg", work_ / "state/ecg.a", "remove"});
