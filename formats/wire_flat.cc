@@ -31,8 +31,11 @@ bool Strings(const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>
              size_t count, std::vector<std::string>* out) {
   out->clear();
   if ((from ? from->size() : 0) != count) return false;
+  size_t total = 0;  // many offsets may point at one long string
   for (size_t i = 0; i < count; ++i) {
-    out->push_back(from->Get(static_cast<flatbuffers::uoffset_t>(i))->str());
+    const auto* name = from->Get(static_cast<flatbuffers::uoffset_t>(i));
+    if ((total += name->size()) > kMaxBytes) return false;
+    out->push_back(name->str());
   }
   return true;
 }

@@ -1,6 +1,8 @@
 #include "apps/xstd/config.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <utility>
@@ -180,7 +182,10 @@ DaemonConfig ReadConfig(const std::string& path) {
     throw Error(Status::io_error, path + ": expected a configuration file, got a folder");
   }
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error(Status::not_found, path + ": expected a configuration file, got none");
+  if (!file) {
+    throw Error(errno == ENOENT ? Status::not_found : Status::io_error,
+                path + ": expected a configuration file, got " + std::strerror(errno));
+  }
   std::string text(kMaxBytes + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<size_t>(file.gcount()));

@@ -80,7 +80,10 @@ void ReadMqtt(MapReader* map, const std::string& folder, SourceConfig* source) {
   int port = 0;
   const bool tls = !source->cafile.empty();
   if (!ParseMqttEndpoint(source->endpoint, tls, &host, &port)) {
-    map->Fail(endpoint, "endpoint", "mqtt://HOST or mqtt://HOST:PORT", endpoint.Describe());
+    const bool has_login = source->endpoint.find('@') != std::string::npos;  // never shown
+    map->Fail(
+        endpoint, "endpoint", "mqtt://HOST or mqtt://HOST:PORT",
+        has_login ? "one with an @ (give `username` and `password_file`)" : endpoint.Describe());
   }
   if (!source->password_file.empty() && source->username.empty()) {
     map->Fail(map->Require("password_file"), "password_file", "a `username` beside it", "none");

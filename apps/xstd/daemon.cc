@@ -29,6 +29,8 @@ auto Named(const std::string& stream, F make) {
     return make();
   } catch (const Error& e) {
     throw Error(e.code(), "stream " + stream + ": " + e.what());
+  } catch (const std::exception& e) {
+    throw Error(xst::Status::io_error, "stream " + stream + ": " + e.what());
   }
 }
 

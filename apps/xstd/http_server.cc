@@ -30,7 +30,10 @@ class Workers : public httplib::TaskQueue {
       ++state_->running;
     }
     const auto run = [state = state_, task] {
-      task();
+      try {
+        task();
+      } catch (const std::exception&) {  // out of memory: this client has no answer
+      }
       const std::lock_guard lock(state->mutex);
       --state->running;
       state->ended.notify_all();

@@ -1,5 +1,7 @@
 // xstd: takes live samples through models and publishes what comes out.
 
+#include <sys/resource.h>
+
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
@@ -17,6 +19,14 @@ constexpr int kFailure = 1, kUsage = 2;
 int Fail(int code, const std::string& message) {
   xstd::LogFatal(message);
   return code;
+}
+
+// Connections, key-less ones too, and files share them: as many as are allowed.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // Blocked before any thread starts, so that only Daemon::Run sees them.
@@ -61,6 +71,7 @@ int main(int argc, char** argv) {
   xstd::SetLog({});
   try {
     const sigset_t signals = BlockSignals();
+    RaiseFileLimit();
     const xstd::DaemonConfig config = xstd::ReadConfig(config_path);
     xstd::SetLog(config.log);
     if (check) {

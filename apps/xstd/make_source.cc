@@ -21,7 +21,11 @@ std::unique_ptr<xst::stream::Source> MakeSource(const SourceConfig& config, cons
     case SourceConfig::Type::pull:
       return xst::zeromq::MessageSource::Pull(*context, config.endpoint, curve);
     case SourceConfig::Type::sub:
-      if (config.server_key.empty() || !curve) {
+      if (!config.server_key.empty() && !curve) {
+        throw xst::Error(xst::Status::invalid_config,
+                         "source.server_key: expected a curve section since the start, got none");
+      }
+      if (config.server_key.empty()) {
         return xst::zeromq::MessageSource::Sub(*context, config.endpoint, config.topic);
       }
       return xst::zeromq::MessageSource::Sub(*context, config.endpoint, config.topic,

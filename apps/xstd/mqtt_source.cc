@@ -47,12 +47,13 @@ std::string ReadSecret(const std::string& path, const std::string& what) {
                                       "got " +
                                       got);
   };
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Not blocking: a FIFO in its place is refused, not waited for.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd < 0) fail(std::strerror(errno));
   struct stat info {};
   std::string text(1024, '\0');
   const bool known = fstat(fd, &info) == 0;
-  const ssize_t n = read(fd, text.data(), text.size());
+  const ssize_t n = known && S_ISREG(info.st_mode) ? read(fd, text.data(), text.size()) : -1;
   close(fd);
   if (!known || !S_ISREG(info.st_mode)) fail("another kind of file");
   if ((info.st_mode & 077) != 0) {
@@ -73,7 +74,11 @@ struct MqttSource::Callbacks {
       source.Lost(mosquitto_connack_string(code));
       return;
     }
-    mosquitto_subscribe(client, nullptr, source.config_.topic.c_str(), 1);
+    const int sent = mosquitto_subscribe(client, nullptr, source.config_.topic.c_str(), 1);
+    if (sent != MOSQ_ERR_SUCCESS) {
+      source.Lost(ErrorText(sent));
+      return;
+    }
     source.connected_ = true;
     if (std::exchange(source.was_connected_, true)) ++source.reconnects_;
     spdlog::info("{}: subscribed to {} at {}", source.name_, source.config_.topic,

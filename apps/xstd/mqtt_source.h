@@ -28,7 +28,6 @@ class MqttSource : public xst::stream::Source {
  private:
   struct Callbacks;
 
-  void Connect();
   void Lost(const std::string& why);
 
   const SourceConfig config_;

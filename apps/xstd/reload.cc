@@ -76,6 +76,7 @@ void Daemon::RequestReload() {
   }
   Reloading(true);
   try {
+    if (curve_) curve_->ReloadClients();  // whatever becomes of the rest
     DaemonConfig config = ReadConfig(options_.config_path);
     preparing_ = std::async(std::launch::async, [this, config = std::move(config)] {
       Prepared next{config, ModelSet::Open(config, &models_)};
@@ -166,7 +167,6 @@ void Daemon::Apply(Prepared next) {
   const std::string keys = NeedRestart(config_, next.config);
   if (!keys.empty()) spdlog::warn("{}: needs a restart to change: {}", options_.config_path, keys);
   std::vector<Change> changes = Changes(next);
-  if (curve_) curve_->ReloadClients();
   Leave(changes);
   const double pause_ms = Switch(&changes, next.models);
   size_t swapped = 0;

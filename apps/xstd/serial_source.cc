@@ -92,11 +92,13 @@ bool SerialSource::Open() {
     ioctl(fd_, TIOCEXCL);  // another reader would take bytes
     at_line_start_ = false;
     size_ = 0;
+    was_open_ = true;
     return true;
   }
   Close();
   why_ = std::strerror(number);
-  if (MayComeBack(number)) return false;
+  // Once it was there, whatever keeps it away may end: udev sets owner and group after the node.
+  if (was_open_ || MayComeBack(number)) return false;
   throw Error(number == ENOTTY ? Status::invalid_argument : Status::io_error,
               "source.device: expected a serial device, got " + device_ + ": " + why_);
 }
@@ -137,7 +139,7 @@ void SerialSource::TakeLines(xst::stream::Stream& stream) {
 
 void SerialSource::Run(xst::stream::Stream& stream, std::stop_token stop) {
   const std::string& name = stream.options().name;
-  bool said = false, was_open = fd_ >= 0;
+  bool said = false, counted = fd_ >= 0;
   milliseconds wait = kFirstWait;
   while (!stop.stop_requested()) {
     if (fd_ >= 0) {
@@ -160,8 +162,8 @@ void SerialSource::Run(xst::stream::Stream& stream, std::stop_token stop) {
     }
     wait = std::min(2 * wait, kLongestWait);
     if (stop.stop_requested() || !Open()) continue;
-    if (was_open) ++reconnects_;
-    was_open = true;
+    if (counted) ++reconnects_;
+    counted = true;
   }
 }
 

@@ -34,6 +34,7 @@ class SerialSource : public xst::stream::Source {
   const std::string device_;
   const uint32_t baud_;
   int fd_ = -1;
+  bool was_open_ = false;
   std::string why_;  // the device could not be opened, or is gone
   bool at_line_start_ = false;
   std::vector<char> buffer_;

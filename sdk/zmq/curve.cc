@@ -21,8 +21,16 @@ constexpr size_t kKeyChars = 40, kKeyBytes = 32, kMaxFile = 1 << 20;
   throw Error(status, path + ": expected " + expected + ", got " + got);
 }
 
+bool IsKey(std::string_view line) {
+  std::array<uint8_t, kKeyBytes> bytes;
+  return line.size() == kKeyChars && line.find(' ') == std::string_view::npos &&
+         zmq_z85_decode(bytes.data(), std::string(line).c_str()) != nullptr;
+}
+
 std::string ReadFile(const std::string& path, bool secret) {
   const char* what = secret ? "a secret key file" : "a public key file";
+  const std::string name = path.substr(path.find_last_of('/') + 1);
+  if (IsKey(name)) Fail(Status::invalid_config, "key", what, "a key in place of its file's name");
   // Not blocking: a FIFO in its place is refused, not waited for.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd < 0) {
@@ -35,6 +43,8 @@ std::string ReadFile(const std::string& path, bool secret) {
   } else if (secret && (info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
     fault = "one that its group or others may use (chmod 600 it)";
     what = "a secret key file of its owner alone";
+  } else if ((info.st_mode & S_IWOTH) != 0) {
+    fault = "one that everybody may write (chmod o-w it)";
   } else if (static_cast<uint64_t>(info.st_size) > kMaxFile) {
     fault = "more than 1 MiB";
   } else {
@@ -49,12 +59,6 @@ std::string ReadFile(const std::string& path, bool secret) {
   close(fd);
   if (!fault.empty()) Fail(Status::invalid_config, path, what, fault);
   return text;
-}
-
-bool IsKey(std::string_view line) {
-  std::array<uint8_t, kKeyBytes> bytes;
-  return line.size() == kKeyChars && line.find(' ') == std::string_view::npos &&
-         zmq_z85_decode(bytes.data(), std::string(line).c_str()) != nullptr;
 }
 
 std::vector<std::string> Keys(const std::string& path, bool secret) {

@@ -39,6 +39,14 @@ bool AnswersOnPath(const std::string& path) {
 
 }  // namespace
 
+void KeepAlive(zmq::socket_t& socket) {
+  socket.set(zmq::sockopt::heartbeat_ivl, 0);
+  socket.set(zmq::sockopt::tcp_keepalive, 1);
+  socket.set(zmq::sockopt::tcp_keepalive_idle, 30);
+  socket.set(zmq::sockopt::tcp_keepalive_intvl, 10);
+  socket.set(zmq::sockopt::tcp_keepalive_cnt, 3);
+}
+
 void Harden(zmq::socket_t& socket) {
   // A peer that is busy for a while is not dead: its answers wait behind what it has not yet read.
   constexpr int kHandshakeMs = 2000, kHeartbeatMs = 1000, kSilentMs = 30000;

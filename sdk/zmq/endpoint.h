@@ -26,4 +26,7 @@ inline constexpr int64_t kMaxRequest = 512;
 // unbounded, 30 s and none).
 void Harden(zmq::socket_t& socket);
 
+// After Harden: the kernel's keepalive finds dead peers, in a minute, in place of heartbeats.
+void KeepAlive(zmq::socket_t& socket);
+
 }  // namespace xst::zeromq

@@ -15,6 +15,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int kPollMs = 50;
+constexpr int kMostWaiting = 1000;  // libzmq's own mark
 constexpr std::chrono::milliseconds kQuiet(200), kDrain(30000);
 
 // Receives one whole message, its last frame into `payload`; false: none within kPollMs.
@@ -72,7 +73,7 @@ std::unique_ptr<MessageSource> MessageSource::Pull(zmq::context_t& context,
   Harden(source->socket_);
   // While the ring is full libzmq does not read: a heartbeat would then end a healthy connection,
   // and what its peer had already sent would be lost with it.
-  source->socket_.set(zmq::sockopt::heartbeat_ivl, 0);
+  KeepAlive(source->socket_);
   source->socket_.set(zmq::sockopt::rcvtimeo, kPollMs);
   // Little lies between a sender that never pauses and the ring, so little is lost at a stop.
   source->socket_.set(zmq::sockopt::rcvhwm, 256);
@@ -109,6 +110,13 @@ void MessageSource::Run(stream::Stream& stream, std::stop_token stop) {
   while (!stop.stop_requested()) {
     if (Receive(socket_, &payload, &frames)) parser.Take(payload, frames);
   }
+  if (endpoint_.empty()) {  // SUB: what is published from now on is not waited for
+    socket_.set(zmq::sockopt::rcvtimeo, 0);
+    for (int i = 0; i < kMostWaiting && Receive(socket_, &payload, &frames); ++i) {
+      parser.Take(payload, frames);
+    }
+    return;
+  }
   // Unbinding ends the connections, and what they hold is lost: everything is taken before.
   const auto end = Clock::now() + kDrain;
   auto quiet = Clock::now() + kQuiet;
@@ -117,7 +125,6 @@ void MessageSource::Run(stream::Stream& stream, std::stop_token stop) {
     parser.Take(payload, frames);
     quiet = Clock::now() + kQuiet;
   }
-  if (endpoint_.empty()) return;
   socket_.unbind(endpoint_);
   while (Receive(socket_, &payload, &frames)) parser.Take(payload, frames);
   if (Clock::now() >= end && quiet > end) {

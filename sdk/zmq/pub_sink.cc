@@ -39,12 +39,8 @@ PubSink::PubSink(zmq::context_t& context, const PubOptions& options, const Curve
   Harden(socket_);
   socket_.set(zmq::sockopt::maxmsgsize, kMaxRequest);
   // The answer to a heartbeat that meets a closed connection makes the kernel throw away what it
-  // has not yet sent; its own keepalive finds the dead as well.
-  socket_.set(zmq::sockopt::heartbeat_ivl, 0);
-  socket_.set(zmq::sockopt::tcp_keepalive, 1);
-  socket_.set(zmq::sockopt::tcp_keepalive_idle, 30);
-  socket_.set(zmq::sockopt::tcp_keepalive_intvl, 10);
-  socket_.set(zmq::sockopt::tcp_keepalive_cnt, 3);
+  // has not yet sent.
+  KeepAlive(socket_);
   socket_.set(zmq::sockopt::sndhwm, kHighWaterMark);
   socket_.set(zmq::sockopt::sndbuf, kSendBuffer);
   socket_.set(zmq::sockopt::linger, kLingerMs);

@@ -28,7 +28,7 @@ SnapshotServer::SnapshotServer(zmq::context_t& context, const std::string& endpo
 }
 
 void SnapshotServer::Serve(const Fill& fill) {
-  constexpr int kAtOnce = 8;  // then the updates have their turn
+  constexpr int kAtOnce = 1;  // then the updates have their turn
   for (int served = 0; served < kAtOnce; ++served) {
     // The client's id, REQ's empty delimiter or none, the prefix.
     std::array<zmq::message_t, 3> frames;

@@ -54,6 +54,12 @@ void CurveServer::ReloadClients() {
   std::vector<std::string> texts;
   std::error_code error;
   if (fs::is_directory(clients_path_, error)) {
+    if ((fs::status(clients_path_, error).permissions() & fs::perms::others_write) !=
+        fs::perms::none) {
+      throw Error(Status::invalid_config, clients_path_ +
+                                              ": expected a folder that not everybody may write "
+                                              "(chmod o-w it), got one that they may");
+    }
     for (fs::directory_iterator at(clients_path_, error), end; !error && at != end;
          at.increment(error)) {
       if (at->path().extension() == ".public") texts.push_back(ReadPublicKey(at->path().string()));
