@@ -252,12 +252,12 @@ TEST_F(XstdReload, WhatIsNotGoodChangesNothing) {
   // Whole and well, but without a probe.
   fs::copy_file(work_ / "forecaster.xst", work_ / "live.xst", fs::copy_options::overwrite_existing);
   expect_refused("probe");
-  // A model of other inputs cannot serve this recording; the stream that came is without a source.
   Use("first.xst");
   Config(good + "  - {name: r, model: live.xst, source: {type: replay, file: none.csv}}\n",
          "state_dir: state\n");
+  expect_refused("none.csv");
+  Config(good, "state_dir: state\n");
   Reload(daemon);
-  Await(daemon, "none.csv");
   EXPECT_NE(daemon.err().find("needs a restart to change: state_dir"), std::string::npos);
   PushSome(push, samples, next, samples.size());
   const auto got = subscriber.Get(samples.size());
