@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "apps/xstd/config_acked.h"
+#include "apps/xstd/config_parts.h"
 #include "apps/xstd/config_sources.h"
 #include "formats/config_reader.h"
 #include "formats/status.h"
@@ -35,25 +36,6 @@ struct File {
   }
 };
 
-// A string that must be there.
-std::string Text(MapReader* map, const char* key) {
-  const YamlNode& node = map->Require(key);
-  if (!node.IsString() || node.text.empty()) map->Fail(node, key, "a string", node.Describe());
-  return node.text;
-}
-
-std::string Name(MapReader* map) {
-  constexpr std::string_view kLetters =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
-  const YamlNode& node = map->Require("name");
-  const std::string& name = node.text;  // `name: 7` is as good as any
-  if (node.kind != YamlNode::Kind::scalar || name.empty() || name.size() > 64 ||
-      name.find_first_not_of(kLetters) != std::string::npos) {
-    map->Fail(node, "name", "1 to 64 of the characters A-Z a-z 0-9 _ . -", node.Describe());
-  }
-  return name;
-}
-
 SourceConfig ReadSource(const File& file, const YamlNode& node) {
   using Type = SourceConfig::Type;
   MapReader map(file.source, node, "source");
@@ -63,7 +45,7 @@ SourceConfig ReadSource(const File& file, const YamlNode& node) {
   map.Choice("type", {"replay", "pull", "sub", "stdin", "acked", "udp", "serial", "mqtt"}, &type);
   source.type = static_cast<Type>(type);
   if (source.type == Type::replay) {
-    source.file = file.Path(Text(&map, "file"));
+    source.file = file.Path(ReadText(&map, "file"));
     if (map.Number("speed", &source.speed) && source.speed < 0) {
       const YamlNode& speed = map.Require("speed");
       map.Fail(speed, "speed", "a number of at least 0", speed.Describe());
@@ -71,7 +53,7 @@ SourceConfig ReadSource(const File& file, const YamlNode& node) {
   } else if (IsDeviceSource(source.type)) {
     ReadDeviceSource(&map, file.folder, &source);
   } else if (source.type != Type::stdin_lines) {
-    source.endpoint = Text(&map, "endpoint");
+    source.endpoint = ReadText(&map, "endpoint");
     if (source.type == Type::sub) map.String("topic", &source.topic);
     if (source.type == Type::sub && map.Has("server_key")) {
       source.server_key = ReadPath(&map, "server_key", file.folder);
@@ -88,8 +70,8 @@ SourceConfig ReadSource(const File& file, const YamlNode& node) {
 StreamConfig ReadStream(const File& file, const YamlNode& node, const std::string& path) {
   MapReader map(file.source, node, path);
   StreamConfig stream;
-  stream.name = Name(&map);
-  stream.model = file.Path(Text(&map, "model"));
+  stream.name = ReadName(&map);
+  stream.model = file.Path(ReadText(&map, "model"));
   stream.source = ReadSource(file, map.Require("source"));
   map.Integer("queue", 2, kMaxQueue, &stream.queue);
   stream.clock = ReadClock(&map);
@@ -167,7 +149,7 @@ DaemonConfig ParseConfig(const std::string& text, const std::string& name,
   const File file{source, folder, !config.curve.secret.empty()};
   config.http = ReadHttp(&root);
   config.log = ReadLog(&root);
-  if (root.Has("state_dir")) config.state_dir = file.Path(Text(&root, "state_dir"));
+  if (root.Has("state_dir")) config.state_dir = file.Path(ReadText(&root, "state_dir"));
   config.realtime = ReadRealtime(&root);
   config.streams = ReadStreams(file, &root);
   CheckTopics(file, root.Require("streams"), config);

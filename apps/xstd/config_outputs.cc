@@ -1,8 +1,9 @@
 #include "apps/xstd/config_outputs.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
+
+#include "apps/xstd/config_parts.h"
 
 namespace xstd {
 
@@ -16,27 +17,10 @@ namespace {
 
 constexpr size_t kMaxAlarms = 256;
 
-std::string Text(MapReader* map, const char* key) {
-  const YamlNode& node = map->Require(key);
-  if (!node.IsString() || node.text.empty()) map->Fail(node, key, "a string", node.Describe());
-  return node.text;
-}
-
-std::string Name(MapReader* map) {
-  constexpr std::string_view kLetters =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
-  const YamlNode& node = map->Require("name");
-  if (node.kind != YamlNode::Kind::scalar || node.text.empty() || node.text.size() > 64 ||
-      node.text.find_first_not_of(kLetters) != std::string::npos) {
-    map->Fail(node, "name", "1 to 64 of the characters A-Z a-z 0-9 _ . -", node.Describe());
-  }
-  return node.text;
-}
-
 AlarmRule ReadAlarm(MapReader map) {
   AlarmRule rule;
-  rule.name = Name(&map);
-  rule.output = Text(&map, "output");
+  rule.name = ReadName(&map);
+  rule.output = ReadText(&map, "output");
   const YamlNode& output = map.Require("output");
   rule.place = PlaceOf(map.source().name, output) + ": " + map.PathOf("");
   const bool above = map.Number("above", &rule.threshold);
@@ -63,10 +47,6 @@ AlarmRule ReadAlarm(MapReader map) {
 
 }  // namespace
 
-std::string ReadPath(MapReader* map, const char* key, const std::string& folder) {
-  return (std::filesystem::path(folder) / Text(map, key)).lexically_normal().string();
-}
-
 void ReadPublish(MapReader* map, xst::zeromq::PubOptions* publish) {
   auto section = map->Map("publish", false);
   if (!section) return;
@@ -76,7 +56,7 @@ void ReadPublish(MapReader* map, xst::zeromq::PubOptions* publish) {
   section->Choice("encoding", {"json", "flatbuffer"}, &encoding);
   publish->encoding = static_cast<xst::zeromq::PubOptions::Encoding>(encoding);
   section->Bool("times", &publish->times);
-  if (section->Has("snapshot")) publish->snapshot = Text(&*section, "snapshot");
+  if (section->Has("snapshot")) publish->snapshot = ReadText(&*section, "snapshot");
   if (section->Positive("heartbeat_s", &publish->heartbeat_s) && publish->heartbeat_s > kLongest) {
     const YamlNode& heartbeat = section->Require("heartbeat_s");
     section->Fail(heartbeat, "heartbeat_s", "a number of at most 86400", heartbeat.Describe());

@@ -23,7 +23,4 @@ void ReadPublish(xst::formats::MapReader* map, xst::zeromq::PubOptions* publish)
 void ReadCurve(xst::formats::MapReader* map, const std::string& folder, CurveConfig* curve);
 void ReadAlarms(xst::formats::MapReader* map, std::vector<xst::stream::AlarmRule>* alarms);
 
-// A path that must be there, relative to `folder`.
-std::string ReadPath(xst::formats::MapReader* map, const char* key, const std::string& folder);
-
 }  // namespace xstd

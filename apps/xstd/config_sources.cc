@@ -1,8 +1,8 @@
 #include "apps/xstd/config_sources.h"
 
 #include <charconv>
-#include <filesystem>
 
+#include "apps/xstd/config_parts.h"
 #include "apps/xstd/networks.h"
 #include "apps/xstd/serial_source.h"
 
@@ -15,15 +15,9 @@ using Type = SourceConfig::Type;
 
 constexpr uint32_t kMaxWindow = 1024, kMaxBaud = 4000000;
 
-std::string Text(MapReader* map, const char* key) {
-  const YamlNode& node = map->Require(key);
-  if (!node.IsString() || node.text.empty()) map->Fail(node, key, "a string", node.Describe());
-  return node.text;
-}
-
 std::string Path(MapReader* map, const char* key, const std::string& folder) {
   if (!map->Has(key)) return {};
-  return (std::filesystem::path(folder) / Text(map, key)).lexically_normal().string();
+  return ReadPath(map, key, folder);
 }
 
 void ReadAllowed(MapReader* map, SourceConfig* source) {
@@ -42,7 +36,7 @@ void ReadAllowed(MapReader* map, SourceConfig* source) {
 }
 
 void ReadUdp(MapReader* map, SourceConfig* source) {
-  source->endpoint = Text(map, "endpoint");
+  source->endpoint = ReadText(map, "endpoint");
   const YamlNode& endpoint = map->Require("endpoint");
   sockaddr_storage address{};
   socklen_t length = 0;
@@ -60,7 +54,7 @@ void ReadUdp(MapReader* map, SourceConfig* source) {
 }
 
 void ReadSerial(MapReader* map, const std::string& folder, SourceConfig* source) {
-  Text(map, "device");
+  ReadText(map, "device");
   source->device = Path(map, "device", folder);
   if (map->Integer("baud", 1, kMaxBaud, &source->baud) && !IsBaudRate(source->baud)) {
     const YamlNode& baud = map->Require("baud");
@@ -69,10 +63,10 @@ void ReadSerial(MapReader* map, const std::string& folder, SourceConfig* source)
 }
 
 void ReadMqtt(MapReader* map, const std::string& folder, SourceConfig* source) {
-  source->endpoint = Text(map, "endpoint");
-  source->topic = Text(map, "topic");
-  source->client_id = map->Has("client_id") ? Text(map, "client_id") : "";
-  source->username = map->Has("username") ? Text(map, "username") : "";
+  source->endpoint = ReadText(map, "endpoint");
+  source->topic = ReadText(map, "topic");
+  source->client_id = map->Has("client_id") ? ReadText(map, "client_id") : "";
+  source->username = map->Has("username") ? ReadText(map, "username") : "";
   source->password_file = Path(map, "password_file", folder);
   source->cafile = Path(map, "cafile", folder);
   const YamlNode& endpoint = map->Require("endpoint");
