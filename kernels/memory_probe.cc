@@ -51,7 +51,11 @@ unsigned Pass(std::span<const Region> regions, std::span<float> state) {
   ForLanes(at, state.size(),
            [&](size_t i, auto lanes) HWY_ATTR { update(state.data() + i, lanes); });
   for (size_t i = 1; i < 8; ++i) all[0] = hn::Xor(all[0], all[i]);
-  return static_cast<unsigned>(hn::GetLane(hn::SumOfLanes(di, all[0])));
+  HWY_ALIGN int32_t lanes[kLanes];
+  hn::Store(all[0], di, lanes);
+  unsigned one = 0;
+  for (const int32_t lane : lanes) one ^= static_cast<unsigned>(lane);
+  return one;
 }
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE

@@ -126,8 +126,10 @@ struct IntegerInput {
       for (size_t d = 0; d < G::kCount; ++d) digits[d][end] = 0;
     }
     if constexpr (G::kUnsignedWeights) {
-      for (size_t d = 0; d < G::kCount; ++d)
-        offset[d] = -128 * static_cast<int32_t>(Sum(totals[d]));
+      const bool number = step == step;
+      for (size_t d = 0; d < G::kCount; ++d) {
+        offset[d] = number ? -128 * static_cast<int32_t>(Sum(totals[d])) : 0;
+      }
     }
   }
 
