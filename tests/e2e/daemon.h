@@ -86,9 +86,9 @@ class Subscriber {
  private:
   zmq::context_t& context_;
   std::string endpoint_, topic_;
-  std::jthread thread_;
   mutable std::mutex mutex_;
   std::vector<Message> messages_;
+  std::jthread thread_;  // last: it ends before what it writes to
 };
 
 zmq::socket_t Pusher(zmq::context_t& context, const std::string& endpoint);
