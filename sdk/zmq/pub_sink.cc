@@ -16,7 +16,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr auto kFirst = zmq::send_flags::sndmore | zmq::send_flags::dontwait;
-constexpr milliseconds kStuck(1000), kStuckLongest(60000);
+constexpr milliseconds kLive(100), kStuck(1000), kStuckLongest(60000);
 constexpr milliseconds kIdleEvery(2), kNamesEvery(1000);
 constexpr char kHeartbeatTopic[] = "_xstd/";
 
@@ -66,7 +66,7 @@ void PubSink::Write(const stream::Stream& stream, const stream::OutputHead& head
   payload_.clear();
   Encode(stream, last, names, &payload_);
   topic_.assign(stream.options().name).push_back('/');
-  Publish(stream);
+  Publish(stream, head.quality);
   if (now >= idle_due_) Idle();  // a busy publisher has no idle moment
 }
 
@@ -105,13 +105,16 @@ void PubSink::WriteAlarm(const stream::Stream& stream, const stream::Alarm& alar
   payload_ = formats::WriteAlarm(record);
   topic_ = AlarmTopic(stream);
   last_[&stream].alarms[&alarm] = payload_;
-  Publish(stream);
+  Publish(stream, head.quality);
 }
 
-void PubSink::Publish(const stream::Stream& stream) {
-  // A stream that loses nothing on its way in waits for readers that are only behind.
+void PubSink::Publish(const stream::Stream& stream, uint32_t quality) {
+  // A stream that loses nothing on its way in waits for readers that are only behind; a live one
+  // not for long, or one reader that is stopped would hold up all that comes now.
   const bool lossless = stream.options().on_full == stream::OnFull::block;
-  if (!lossless || !SendPatiently(stream.options().patience)) Send();
+  const bool live = stream.options().deadline && !(quality & kHistorical);
+  const milliseconds patience = stream.options().patience;
+  if (!lossless || !SendPatiently(live ? std::min(patience, kLive) : patience)) Send();
 }
 
 bool PubSink::Send() {

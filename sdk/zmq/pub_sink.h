@@ -75,7 +75,7 @@ class PubSink : public stream::Sink {
   void Encode(const stream::Stream& stream, const Last& last, bool names, std::string* out) const;
   void Answer(std::string_view prefix, const SnapshotServer::Add& add) const;
   void SendHeartbeat(bool bye);
-  void Publish(const stream::Stream& stream);  // topic_ and payload_
+  void Publish(const stream::Stream& stream, uint32_t quality);  // topic_ and payload_
   bool Send();  // false: a subscriber is full, while nothing may be dropped
   bool SendPatiently(std::chrono::milliseconds patience);  // false: a subscriber is stuck
 
