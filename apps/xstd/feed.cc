@@ -87,12 +87,10 @@ void Feed::Restore() {
   try {
     stream_->Restore(*found.checkpoint);
   } catch (const Error& e) {
-    const bool same_arch = found.checkpoint && SameArchitecture(*found.checkpoint);
-    if (e.code() == xst::Status::other_model && (config_.on_reload || same_arch)) {
+    if (e.code() == xst::Status::other_model) {
       // Outputs that are stepped again are not those of the former model.
       found.checkpoint->epoch = xst::stream::NextEpoch(found.checkpoint->epoch);
-      TakeOver(*found.checkpoint, {0, 0}, true);
-      return;
+      if (GoOn(*found.checkpoint, {0, 0}, config_.on_reload.has_value())) return;
     }
     throw Error(e.code(), found.file + ": " + e.what() +
                               "; give the stream its former model, or remove " +
@@ -113,8 +111,13 @@ void Feed::OpenLog(const Checkpoint* from) {
 
 void Feed::TakeOver(const Checkpoint& checkpoint, const xst::stream::History& history,
                     bool same_place) {
-  KeepSoon();
   OpenLog(same_place ? &checkpoint : nullptr);
+  GoOn(checkpoint, history, true);
+}
+
+bool Feed::GoOn(const Checkpoint& checkpoint, const xst::stream::History& history,
+                bool may_start_afresh) {
+  KeepSoon();
   try {
     xst::LoadOptions options;
     options.allow_other_weights = true;
@@ -122,10 +125,12 @@ void Feed::TakeOver(const Checkpoint& checkpoint, const xst::stream::History& hi
     spdlog::info("{}: goes on at seq {} with the state it had", name(), checkpoint.seq);
   } catch (const Error& e) {
     if (e.code() != xst::Status::other_model) throw;
+    if (!may_start_afresh) return false;
     stream_->RestoreAfresh(checkpoint, history);
     spdlog::warn("{}: goes on at seq {} with a fresh state behind {} inputs again: {}", name(),
                  checkpoint.seq, history.size(), e.what());
   }
+  return true;
 }
 
 bool Feed::Swap(const StreamConfig& config, std::shared_ptr<const xst::Model> model,
@@ -154,17 +159,6 @@ void Feed::KeepNothing() {
   lossless_ = false;
   keeps_nothing_ = true;
   log_.reset();
-}
-
-bool Feed::SameArchitecture(const Checkpoint& checkpoint) const {
-  try {
-    xst::LoadOptions options;
-    options.allow_other_weights = true;
-    MakeStream(config_, model_)->Restore(checkpoint, options);
-    return true;
-  } catch (const Error&) {
-    return false;
-  }
 }
 
 void Feed::OpenSource(zmq::context_t* context, const xst::zeromq::CurveServer* curve,
@@ -273,10 +267,7 @@ void Feed::ReportSource(bool* any) {
 
 void Feed::KeepFirst() {
   if (!lossless_ || !fresh_) return;
-  stream_->RequestCheckpoint();
-  Checkpoint* checkpoint = nullptr;
-  WaitUntil(steady_clock::now() + kNoStep,
-            [&] { return (checkpoint = stream_->FetchCheckpoint()) != nullptr; });
+  Checkpoint* const checkpoint = AwaitCheckpoint(steady_clock::now() + kNoStep);
   if (!checkpoint) {
     throw Error(xst::Status::io_error,
                 name() + ": expected a first snapshot from the stream, got none in time");
@@ -361,10 +352,15 @@ void Feed::Drain(steady_clock::time_point end, const std::function<void()>& tick
   }
 }
 
-Checkpoint* Feed::LastCheckpoint(steady_clock::time_point end) {
+Checkpoint* Feed::AwaitCheckpoint(steady_clock::time_point end) {
   stream_->RequestCheckpoint();
   Checkpoint* checkpoint = nullptr;
   WaitUntil(end, [&] { return (checkpoint = stream_->FetchCheckpoint()) != nullptr; });
+  return checkpoint;
+}
+
+Checkpoint* Feed::LastCheckpoint(steady_clock::time_point end) {
+  Checkpoint* const checkpoint = AwaitCheckpoint(end);
   if (lossless_) std::this_thread::sleep_until(drained_ + kFlush);
   return checkpoint;
 }

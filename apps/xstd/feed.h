@@ -110,11 +110,16 @@ class Feed {
   static constexpr std::chrono::seconds kLongestDrain{60};  // xstd.service waits longer
 
  private:
+  using Time = std::chrono::steady_clock::time_point;
+
   void Restore();
   // Of an acked source; null: fresh.
   void OpenLog(const xst::stream::Checkpoint* from);
-  bool SameArchitecture(const xst::stream::Checkpoint& checkpoint) const;
-  void Keep(xst::stream::Checkpoint* checkpoint);  // throws
+  // From a checkpoint, of whatever weights; false: of another architecture, and may not.
+  bool GoOn(const xst::stream::Checkpoint& checkpoint, const xst::stream::History& history,
+            bool may_start_afresh);
+  xst::stream::Checkpoint* AwaitCheckpoint(Time end);  // null if there was none by then
+  void Keep(xst::stream::Checkpoint* checkpoint);      // throws
   void ReportSource(bool* any);
   bool Write(xst::stream::Checkpoint* checkpoint);
 
@@ -127,7 +132,6 @@ class Feed {
   std::unique_ptr<xst::stream::Source> source_;
   std::atomic<bool> ended_{false}, failed_{false};
 
-  using Time = std::chrono::steady_clock::time_point;
   Time last_report_{}, last_request_{}, started_{}, drained_{};
   std::optional<Time> flushed_;  // when the checkpoint at hand, before flushed_seq_, may be written
   uint64_t flushed_seq_ = 0;

@@ -48,7 +48,8 @@ struct StreamOptions {
   OnFull on_full = OnFull::block;
   bool deadline = true;  // mark outputs later than one sample period (false: played as fast as it
                          // goes)
-  // With on_full block: how long the output waits for a reader that takes nothing.
+  // With on_full block: how long the output waits for a reader that takes nothing; where it is live
+  // (deadline, and not historical) 100 ms at most.
   std::chrono::milliseconds patience{100};
   uint32_t replay = 0;        // inputs kept for Renew()
   uint32_t order_window = 0;  // samples that may overtake another one (order_window.h)

@@ -30,12 +30,12 @@ struct PubOptions {
 
 // A subscriber that does not keep up loses messages at its own high-water mark and sees it in
 // `seq`. Only a stream that loses nothing on its way in (on_full: block) waits for readers that are
-// behind, and only for those that do read: one that took nothing for the stream's patience is not
-// waited for again within the next second, and twice as long each time, up to a minute. libzmq
-// learns of what a reader took in portions of half a high-water mark (500 outputs), so at 100 ms
-// one of fewer than 5000 outputs a second is mistaken for one that does not read. Little waits here
-// for a reader, 1000 outputs, for they die with the process; what the kernel has, 128 KiB more, it
-// still delivers.
+// behind, and only for those that do read: one that took nothing for the stream's patience (100 ms
+// at most where outputs are live) is not waited for again within the next second, and twice as long
+// each time, up to a minute. libzmq learns of what a reader took in portions of half a high-water
+// mark (500 outputs), so at 100 ms one of fewer than 5000 outputs a second is mistaken for one that
+// does not read. Little waits here for a reader, 1000 outputs, for they die with the process; what
+// the kernel has, 128 KiB more, it still delivers.
 class PubSink : public stream::Sink {
  public:
   // Binds. `curve` (null: none) must outlive the sink. Throws Error: address not allowed, or in
