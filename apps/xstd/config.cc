@@ -42,7 +42,7 @@ SourceConfig ReadSource(const File& file, const YamlNode& node) {
   SourceConfig source;
   map.Require("type");
   uint32_t type = 0;
-  map.Choice("type", {"replay", "pull", "sub", "stdin", "acked", "udp", "serial", "mqtt"}, &type);
+  map.Choice("type", kSourceTypes, &type);
   source.type = static_cast<Type>(type);
   if (source.type == Type::replay) {
     source.file = file.Path(ReadText(&map, "file"));

@@ -17,6 +17,10 @@
 
 namespace xstd {
 
+// As the configuration names them, in the order of SourceConfig::Type.
+inline constexpr std::initializer_list<const char*> kSourceTypes = {
+    "replay", "pull", "sub", "stdin", "acked", "udp", "serial", "mqtt"};
+
 struct SourceConfig {
   enum class Type : uint8_t { replay, pull, sub, stdin_lines, acked, udp, serial, mqtt };
   Type type = Type::replay;

@@ -14,8 +14,8 @@
 #include <utility>
 
 #include "apps/xstd/config_sources.h"
-#include "apps/xstd/records.h"
 #include "formats/status.h"
+#include "sdk/stream/records.h"
 
 namespace xstd {
 namespace {
@@ -24,6 +24,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 using xst::Error;
 using xst::Status;
+using xst::stream::Records;
 
 constexpr int kPollMs = 50, kKeepaliveS = 30;
 constexpr milliseconds kFirstWait(200), kLongestWait(10000), kConnect(10000);
@@ -95,7 +96,7 @@ struct MqttSource::Callbacks {
     auto& source = *static_cast<MqttSource*>(self);
     if (message->retain) return;
     const auto size = static_cast<size_t>(std::max(message->payloadlen, 0));
-    Records(*source.stream_).Take({static_cast<const char*>(message->payload), size});
+    Records(*source.stream_).TakeLines({static_cast<const char*>(message->payload), size});
   }
 };
 

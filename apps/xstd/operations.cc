@@ -16,28 +16,6 @@ namespace {
 constexpr std::chrono::milliseconds kRefreshEvery(250);
 constexpr std::chrono::seconds kAliveWithin(10), kTellEvery(5);
 
-const char* Name(SourceConfig::Type type) {
-  switch (type) {
-    case SourceConfig::Type::replay:
-      return "replay";
-    case SourceConfig::Type::pull:
-      return "pull";
-    case SourceConfig::Type::sub:
-      return "sub";
-    case SourceConfig::Type::stdin_lines:
-      return "stdin";
-    case SourceConfig::Type::acked:
-      return "acked";
-    case SourceConfig::Type::udp:
-      return "udp";
-    case SourceConfig::Type::serial:
-      return "serial";
-    case SourceConfig::Type::mqtt:
-      return "mqtt";
-  }
-  return "?";
-}
-
 Progress ProgressOf(const Feed& feed) {
   const Stream& stream = feed.stream();
   const auto c = stream.counts();
@@ -53,7 +31,7 @@ StreamStatus StatusOf(const Feed& feed, const LiveSink& live) {
   StreamStatus s;
   s.name = feed.name();
   s.model = feed.config().model;
-  s.source = Name(feed.config().source.type);
+  s.source = kSourceTypes.begin()[static_cast<size_t>(feed.config().source.type)];
   s.endpoint = feed.endpoint();
   DescribeModel(stream.info(), stream.x_names(), stream.y_names(), &s);
   const xst::ModelInfo& now = feed.model()->info();  // since a reload

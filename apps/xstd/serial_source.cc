@@ -14,8 +14,8 @@
 #include <thread>
 #include <utility>
 
-#include "apps/xstd/records.h"
 #include "formats/status.h"
+#include "sdk/stream/records.h"
 
 namespace xstd {
 namespace {
@@ -23,6 +23,7 @@ namespace {
 using std::chrono::milliseconds;
 using xst::Error;
 using xst::Status;
+using xst::stream::Records;
 
 constexpr milliseconds kPoll(50), kFirstWait(100), kLongestWait(3000);
 
@@ -124,7 +125,7 @@ void SerialSource::TakeLines(xst::stream::Stream& stream) {
         static_cast<const char*>(std::memchr(buffer_.data() + begin, '\n', size_ - begin));
     if (!end) break;
     const auto next = static_cast<size_t>(end - buffer_.data()) + 1;
-    if (at_line_start_) records.Take({buffer_.data() + begin, next - begin - 1});
+    if (at_line_start_) records.TakeLines({buffer_.data() + begin, next - begin - 1});
     at_line_start_ = true;
     begin = next;
   }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "formats/wire.h"
+#include "sdk/stream/records.h"
 #include "sdk/stream/stream.h"
 
 namespace xstd {
@@ -131,18 +132,15 @@ void StdinSource::Run(Stream& stream, std::stop_token stop) {
       continue;
     }
     SampleHead head;
-    head.receive_ns = NowNs();
     Fault fault;
     Status status;
     if (columns && !json) {
+      head.receive_ns = NowNs();
       head.has_t = columns->has_time();
       status = columns->Parse(line, &head.t, x, &fault);
     } else {
       status = xst::formats::ParseInput(line, width, &record, &fault);
-      head.has_t = record.t.has_value();
-      head.t = record.t.value_or(0);
-      head.has_seq = record.seq.has_value();
-      head.seq = record.seq.value_or(0);
+      head = xst::stream::HeadOf(record);
       if (status == Status::ok) x = record.x;
     }
     if (status != Status::ok) {

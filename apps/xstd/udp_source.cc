@@ -9,8 +9,8 @@
 #include <cstring>
 #include <utility>
 
-#include "apps/xstd/records.h"
 #include "formats/status.h"
+#include "sdk/stream/records.h"
 
 namespace xstd {
 namespace {
@@ -18,6 +18,7 @@ namespace {
 using std::chrono::steady_clock;
 using xst::Error;
 using xst::Status;
+using xst::stream::Records;
 
 constexpr int kPollMs = 50;
 constexpr std::chrono::seconds kDrain(1);
@@ -106,7 +107,7 @@ void UdpSource::Run(xst::stream::Stream& stream, std::stop_token stop) {
       if (cut) {
         stream.Reject("datagram: expected at most 64 KiB, got more");
       } else {
-        records.Take({buffer_.data(), size});
+        records.TakeLines({buffer_.data(), size});
       }
     } else if (received == Received::none) {
       if (stop.stop_requested()) return;

@@ -8,6 +8,7 @@
 
 #include "formats/status.h"
 #include "formats/text.h"
+#include "sdk/stream/records.h"
 #include "sdk/stream/stream.h"
 #include "sdk/zmq/endpoint.h"
 
@@ -121,8 +122,6 @@ bool AckedSource::Receive(zmq::recv_flags flags, zmq::message_t* payload, Answer
 
 std::string AckedSource::Take(stream::Stream& stream, std::string_view message) {
   if (message.empty()) return {};
-  stream::SampleHead head;
-  head.receive_ns = stream::NowNs();
   uint64_t line_seq = 0;
   const bool csv = message.front() != '{';
   if (csv && !CutSeq(&message, &line_seq)) {
@@ -139,10 +138,8 @@ std::string AckedSource::Take(stream::Stream& stream, std::string_view message) 
            std::string(record_.seq ? "the last there is" : "none");
   }
   if (!IsNext(*record_.seq)) return {};
-  head.has_seq = true;
-  head.seq = *record_.seq;
-  head.has_t = record_.t.has_value();
-  head.t = record_.t ? *record_.t : stream::WallSeconds();  // kept: the same at every replay
+  stream::SampleHead head = stream::HeadOf(record_);
+  if (!head.has_t) head.t = stream::WallSeconds();  // kept: the same at every replay
   last_ = head.seq;
   heads_.push_back(head);
   x_.insert(x_.end(), record_.x.begin(), record_.x.end());

@@ -6,8 +6,7 @@
 #include <memory>
 
 #include "formats/status.h"
-#include "formats/wire.h"
-#include "sdk/stream/stream.h"
+#include "sdk/stream/records.h"
 #include "sdk/zmq/endpoint.h"
 
 namespace xst::zeromq {
@@ -33,35 +32,14 @@ bool Receive(zmq::socket_t& socket, zmq::message_t* payload, int* frames) {
   return true;
 }
 
-class Parser {
- public:
-  explicit Parser(stream::Stream& stream) : stream_(stream), width_(stream.info().input_width) {}
-
-  void Take(const zmq::message_t& payload, int frames) {
-    stream::SampleHead head;
-    head.receive_ns = stream::NowNs();
-    if (frames > 2) {
-      stream_.Reject("message: expected 1 or 2 frames, got " + std::to_string(frames));
-      return;
-    }
-    Fault fault;
-    if (formats::ParseInput(payload.to_string_view(), width_, &record_, &fault) != Status::ok) {
-      stream_.Reject(fault.message);
-      return;
-    }
-    head.has_t = record_.t.has_value();
-    head.t = record_.t.value_or(0);
-    head.has_seq = record_.seq.has_value();
-    head.seq = record_.seq.value_or(0);
-    // Not stoppable: the sample left its sender, and the step goes on until the rings are empty.
-    stream_.Offer(head, record_.x, {});
+void Take(stream::Stream& stream, stream::Records* records, const zmq::message_t& payload,
+          int frames) {
+  if (frames > 2) {
+    stream.Reject("message: expected 1 or 2 frames, got " + std::to_string(frames));
+  } else {
+    records->Take(payload.to_string_view());
   }
-
- private:
-  stream::Stream& stream_;
-  const uint32_t width_;
-  formats::InputRecord record_;
-};
+}
 
 }  // namespace
 
@@ -104,16 +82,16 @@ std::unique_ptr<MessageSource> MessageSource::Sub(zmq::context_t& context,
 }
 
 void MessageSource::Run(stream::Stream& stream, std::stop_token stop) {
-  Parser parser(stream);
+  stream::Records records(stream);
   zmq::message_t payload;
   int frames = 0;
   while (!stop.stop_requested()) {
-    if (Receive(socket_, &payload, &frames)) parser.Take(payload, frames);
+    if (Receive(socket_, &payload, &frames)) Take(stream, &records, payload, frames);
   }
   if (endpoint_.empty()) {  // SUB: what is published from now on is not waited for
     socket_.set(zmq::sockopt::rcvtimeo, 0);
     for (int i = 0; i < kMostWaiting && Receive(socket_, &payload, &frames); ++i) {
-      parser.Take(payload, frames);
+      Take(stream, &records, payload, frames);
     }
     return;
   }
@@ -122,11 +100,11 @@ void MessageSource::Run(stream::Stream& stream, std::stop_token stop) {
   auto quiet = Clock::now() + kQuiet;
   while (Clock::now() < std::min(end, quiet)) {
     if (!Receive(socket_, &payload, &frames)) continue;
-    parser.Take(payload, frames);
+    Take(stream, &records, payload, frames);
     quiet = Clock::now() + kQuiet;
   }
   socket_.unbind(endpoint_);
-  while (Receive(socket_, &payload, &frames)) parser.Take(payload, frames);
+  while (Receive(socket_, &payload, &frames)) Take(stream, &records, payload, frames);
   if (Clock::now() >= end && quiet > end) {
     throw Error(Status::io_error,
                 "source: expected its senders to pause within " + std::to_string(kDrain.count()) +
