@@ -77,20 +77,21 @@ Stream::Stream(std::shared_ptr<const Model> model, StreamOptions options, uint64
 
 void Stream::Restore(const Checkpoint& checkpoint, const LoadOptions& options) {
   stepper_->Load(checkpoint.session, options);
+  GoOnFrom(checkpoint);
+}
+
+void Stream::RestoreAfresh(const Checkpoint& checkpoint, const History& history) {
+  GoOnFrom(checkpoint);
+  epoch_ = NextEpoch(epoch_);
+  Replay(history);
+}
+
+void Stream::GoOnFrom(const Checkpoint& checkpoint) {
   clock_.Restore(checkpoint.clock);
   epoch_ = checkpoint.epoch;
   seq_ = checkpoint.seq;
   position_ = start_position_ = checkpoint.position;
   if (intake_) intake_->Restore(checkpoint.clock, checkpoint.position);
-}
-
-void Stream::RestoreAfresh(const Checkpoint& checkpoint, const History& history) {
-  clock_.Restore(checkpoint.clock);
-  epoch_ = NextEpoch(checkpoint.epoch);
-  seq_ = checkpoint.seq;
-  position_ = start_position_ = checkpoint.position;
-  if (intake_) intake_->Restore(checkpoint.clock, checkpoint.position);
-  Replay(history);
 }
 
 bool Stream::Fits(const ModelInfo& other) const {

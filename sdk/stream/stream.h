@@ -174,6 +174,7 @@ class Stream {
   void FinishSample() noexcept;
   void Finish(Status status, bool answers, std::span<const float> y, int64_t begin,
               int64_t end) noexcept;
+  void GoOnFrom(const Checkpoint& checkpoint);
   void Install(std::unique_ptr<Stepper> stepper);
   void Replay(const History& history);
 
