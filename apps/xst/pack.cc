@@ -6,15 +6,19 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <system_error>
 
 #include "apps/xst/commands.h"
+#include "formats/c_array.h"
 #include "formats/manifest.h"
 #include "formats/npy.h"
+#include "formats/output_file.h"
 #include "formats/pack.h"
 #include "sdk/calibrate.h"
 #include "sdk/names.h"
 #include "sdk/probe.h"
+#include "sdk/scratch_folder.h"
 
 namespace xst::cli {
 namespace {
@@ -24,7 +28,7 @@ using formats::DType;
 struct PackArgs {
   std::string source, output, probe, recording;
   formats::PackOptions options;
-  bool verbose = false;
+  bool c_array = false, verbose = false;
 };
 
 // A line on a terminal's standard error that overwrites itself; nothing elsewhere.
@@ -52,6 +56,22 @@ class ProgressBar {
   bool shown_ = false;
 };
 
+// The model file as C beside it. M.c itself may be what was asked for: then no model file stays.
+std::string CArrayPath(const std::string& output) {
+  return std::filesystem::path(output).replace_extension(".c").string();
+}
+
+void WriteC(const Model& model, const std::string& packed, const std::string& path) {
+  const ModelInfo& info = model.info();
+  const std::string about = std::filesystem::path(path).filename().string() + ": " +
+                            Name(info.config.family) + ", " + Name(info.dtype) + ", " +
+                            std::to_string(info.parameters) + " parameters, packed by " +
+                            info.packer + " from " + info.source + "\n * architecture " +
+                            info.arch_hash + ", weights " + info.source_hash;
+  const std::string bytes = formats::ReadAll(packed, info.file_bytes);
+  formats::WriteCArray(std::as_bytes(std::span(bytes)), about, path);
+}
+
 void Pack(PackArgs& args) {
   ExpectFile("--output", args.output);
   if (!args.recording.empty() && args.options.dtype != DType::i8) {
@@ -72,6 +92,12 @@ void Pack(PackArgs& args) {
   args.options.progress = [&](const char* what, uint64_t done, uint64_t total) {
     bar.Show(what, done, total);
   };
+  const std::string c_path = args.c_array ? CArrayPath(args.output) : "";
+  std::optional<ScratchFolder> scratch;
+  if (args.c_array && c_path == args.output) {
+    scratch.emplace(args.output);
+    args.output = scratch->file("model.xst");
+  }
   std::optional<Calibration> calibration;
   if (recording) {
     calibration.emplace(args.source, args.output, args.options, *recording);
@@ -85,7 +111,9 @@ void Pack(PackArgs& args) {
   }
   const auto model = Model::open(args.output);
   const ModelInfo& info = model->info();
-  std::printf("%s: %llu bytes, %zu tensors, %llu parameters\n", args.output.c_str(),
+  if (args.c_array) WriteC(*model, args.output, c_path);
+  std::printf("%s: %llu bytes, %zu tensors, %llu parameters\n",
+              scratch ? c_path.c_str() : args.output.c_str(),
               static_cast<unsigned long long>(info.file_bytes),
               formats::Manifest(info.config).size(),
               static_cast<unsigned long long>(info.parameters));
@@ -135,6 +163,11 @@ void AddPack(CLI::App* app) {
                    "recording of the model's input, float32 [T,width] or int64 tokens [T]: i8 "
                    "weights are then rounded so that its products change least")
       ->type_name("X.npy");
+  command->add_flag(
+      "--c-array", args->c_array,
+      "also write the file as C11 beside it, M.c: const unsigned char M_xst[], 64-byte "
+      "aligned, and const size_t M_xst_len, for programs that carry their model; with "
+      "-o M.c only that");
   command->add_flag("--verbose", args->verbose,
                     "name ignored configuration fields and converted layouts");
   command->callback([args] { Pack(*args); });
