@@ -132,13 +132,6 @@ void AddTirex(Canonical& out, const TirexConfig& c) {
 
 }  // namespace
 
-std::string Hex(const Hash128& h) {
-  char text[33];
-  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(h.high),
-                static_cast<unsigned long long>(h.low));
-  return text;
-}
-
 Hash128 ArchHash(const ModelConfig& config) {
   Canonical out;
   out.Add("family", uint64_t(config.family));

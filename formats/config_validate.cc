@@ -1,7 +1,8 @@
 // What every resolved configuration must satisfy, whether it comes from YAML or from a model file:
 // after this check no size overflows, no divisor is 0 and no index is out of range.
-#include <set>
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "formats/model_file.h"
 #include "formats/text.h"
@@ -36,16 +37,23 @@ bool Slstm(Validator& v, const BlockStackConfig& c) {
                   uint64_t(Activation::selu)));
 }
 
+// Whether no name comes twice; sorts them.
+bool Once(Validator& v, const char* what, std::vector<std::string>* names) {
+  std::sort(names->begin(), names->end());
+  const auto twice = std::adjacent_find(names->begin(), names->end());
+  return twice == names->end() || v.Expect(false, (what + (' ' + Printable(*twice)) +
+                                                   ": expected a name used once, got it twice")
+                                                      .c_str());
+}
+
 bool Inputs(Validator& v, const StreamConfig& s) {
   if (!v.Range("stream.inputs: their number", s.inputs.size(), 1, kMaxChannels)) return false;
-  std::set<std::string> names;
+  std::vector<std::string> names;
   for (const StreamInput& in : s.inputs) {
     const std::string what = "stream.inputs " + Printable(in.name);
     if (!v.Expect(IsName(in.name),
                   "stream.inputs: expected names of 1 to 128 bytes without control characters, "
                   "commas and quotes, got another") ||
-        !v.Expect(names.insert(in.name).second,
-                  (what + ": expected a name used once, got it twice").c_str()) ||
         !v.Expect(in.unit.size() <= kMaxUnit && IsUtf8(in.unit),
                   (what + ": expected a unit of at most 64 bytes, got a longer one").c_str()) ||
         !v.Finite(what + " mean", in.mean) || !v.Finite(what + " std", in.std) ||
@@ -55,8 +63,9 @@ bool Inputs(Validator& v, const StreamConfig& s) {
         !v.Range("stream.inputs missing", uint64_t(in.missing), 0, uint64_t(Missing::zero))) {
       return false;
     }
+    names.push_back(in.name);
   }
-  return true;
+  return Once(v, "stream.inputs", &names);
 }
 
 // `of`, `residual` and `horizon` of one output against what it refers to.
@@ -81,7 +90,7 @@ bool Outputs(Validator& v, const StreamConfig& s) {
     return v.Expect(s.outputs.empty(), "stream.outputs: expected none with head none, got some");
   }
   if (!v.Range("stream.outputs: their number", s.outputs.size(), 1, kMaxChannels)) return false;
-  std::set<std::string> names;
+  std::vector<std::string> names;
   for (const StreamOutput& out : s.outputs) {
     const bool several = out.kind == OutputKind::softmax;
     if (!v.Range("stream.outputs: kind", uint64_t(out.kind), 0, uint64_t(OutputKind::raw)) ||
@@ -90,16 +99,13 @@ bool Outputs(Validator& v, const StreamConfig& s) {
     }
     const std::string what = "stream.outputs " + Printable(out.names[0]);
     for (const std::string& name : out.names) {
-      const bool fresh = names.insert(name).second &&
-                         (out.kind != OutputKind::gaussian || names.insert(name + ".sigma").second);
       if (!v.Expect(IsName(name),
                     "stream.outputs: expected names of 1 to 128 bytes without control "
-                    "characters, commas and quotes, got another") ||
-          !v.Expect(fresh, ("stream.outputs " + Printable(name) +
-                            ": expected a name used once, got it twice")
-                               .c_str())) {
+                    "characters, commas and quotes, got another")) {
         return false;
       }
+      names.push_back(name);
+      if (out.kind == OutputKind::gaussian) names.push_back(name + ".sigma");
     }
     if (!v.Expect(out.unit.size() <= kMaxUnit && IsUtf8(out.unit),
                   (what + ": expected a unit of at most 64 bytes, got a longer one").c_str()) ||
@@ -108,7 +114,8 @@ bool Outputs(Validator& v, const StreamConfig& s) {
       return false;
     }
   }
-  return v.Range("stream.outputs: values", names.size(), 1, kMaxChannels) &&
+  return Once(v, "stream.outputs", &names) &&
+         v.Range("stream.outputs: values", names.size(), 1, kMaxChannels) &&
          v.Range("stream.outputs: rows of the head", s.HeadRows(), 1, 2 * kMaxChannels);
 }
 

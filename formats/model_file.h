@@ -65,6 +65,9 @@ enum class Check {
 // `out` holds what was decoded so far and must not be stepped.
 Status ReadModel(std::span<const std::byte> file, Check check, Directory* out, Fault* fault);
 
+// The configuration's text in a file that ReadModel took; it lives as long as the file.
+const char* ConfigText(std::span<const std::byte> file);
+
 // The canonical text of a resolved configuration and the hash of it with every state shape.
 Hash128 ArchHash(const ModelConfig& config);
 

@@ -3,6 +3,7 @@
 
 #include <cstdarg>
 #include <cstdint>
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -35,11 +36,32 @@ enum class Status : int32_t {
 // One sentence on what a status means; static storage.
 const char* Describe(Status status);
 
+// f(), or out_of_memory where it finds none. In a build without exceptions memory that is short
+// does not come back to f.
+template <class F>
+Status CatchBadAlloc(F&& f) {
+#ifdef __cpp_exceptions
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    return Status::out_of_memory;
+  }
+#else
+  return f();
+#endif
+}
+
+#ifdef XST_MINIMAL
+inline constexpr size_t kFaultText = 256;
+#else
+inline constexpr size_t kFaultText = 1024;
+#endif
+
 // What went wrong, in caller memory, without allocation: the core fills it, the C++ layer throws
 // it.
 struct Fault {
   Status status = Status::ok;
-  char message[1024] = "";  // "WHAT: expected …, got …"
+  char message[kFaultText] = "";  // "WHAT: expected …, got …"
 
   // Records and returns `s`; a longer text is cut.
   Status Set(Status s, const char* format, ...) __attribute__((format(printf, 3, 4)));

@@ -49,6 +49,7 @@ class Calibration::Collector {
       throw Error(fault);
     }
     SessionCore session(model_, frame.bytes().data());
+    if (session.Start(&fault) != Status::ok) throw Error(fault);
     std::vector<float> out(model_.output_width());
     const uint32_t width = model_.input_width();
     const uint64_t steps = input.size() / width;

@@ -159,6 +159,7 @@ Lanes::Lanes(std::shared_ptr<const Model> model, uint32_t capacity) {
     for (uint32_t lane = 0; lane < capacity; ++lane) {
       streams_->lanes.emplace_back(core, streams_->frames.bytes().data() + lane * bytes,
                                    streams_->device.get(), lane);
+      if (streams_->lanes.back().Start(&fault) != Status::ok) throw Error(fault);
     }
     streams_->attached.resize(capacity);
     streams_->begun.resize(capacity);

@@ -64,6 +64,13 @@ Status Memory::Allocate(size_t bytes, Memory* out, Fault* fault) {
   return Status::ok;
 }
 
+Memory Memory::View(std::span<const std::byte> bytes) {
+  Memory m;
+  m.data_ = const_cast<std::byte*>(bytes.data());
+  m.size_ = bytes.size();
+  return m;
+}
+
 Status Memory::ReadFile(const std::string& path, size_t copy_below, Memory* out, Fault* fault) {
   const File file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (file.fd < 0) {

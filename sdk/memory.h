@@ -27,6 +27,9 @@ class Memory {
   // of the file cannot fault.
   static Status ReadFile(const std::string& path, size_t copy_below, Memory* out, Fault* fault);
 
+  // Memory of the caller, which outlives this and is only read.
+  static Memory View(std::span<const std::byte> bytes);
+
   std::span<std::byte> bytes() const { return {data_, size_}; }
   bool mapped_file() const { return mapped_file_; }
 

@@ -35,8 +35,12 @@ std::shared_ptr<const Model> Model::open(std::span<const std::byte> memory,
                                          const Options& options) {
   Memory file;
   Fault fault;
-  if (Memory::Allocate(memory.size(), &file, &fault) != Status::ok) throw Error(fault);
-  if (!memory.empty()) std::memcpy(file.bytes().data(), memory.data(), memory.size());
+  if (options.in_place) {
+    file = Memory::View(memory);
+  } else {
+    if (Memory::Allocate(memory.size(), &file, &fault) != Status::ok) throw Error(fault);
+    if (!memory.empty()) std::memcpy(file.bytes().data(), memory.data(), memory.size());
+  }
   return std::shared_ptr<const Model>(
       new Model(OpenOrThrow(std::move(file), "model in memory", options)));
 }

@@ -30,9 +30,13 @@ struct Options {
   bool resident = false;
   // cuda, xLSTM Large with a Session: forward() rounds what lies between matrix products to bf16,
   // which the tensor cores take: as good as bf16 weights, the logits off by about 1e-2 of the
-  // largest, more where a step is ill-conditioned. The state and every step stay float. Without cuBLASLt forward() returns no_device.
+  // largest, more where a step is ill-conditioned. The state and every step stay float. Without
+  // cuBLASLt forward() returns no_device.
   bool bf16_forward = false;
   bool check_full = false;  // verify every weight of a file that is only mapped (>= 64 MiB)
+  // A model in memory is used where it lies, 64-byte aligned, and not copied; the memory outlives
+  // the model and stays as it is.
+  bool in_place = false;
 };
 
 // What a model is and costs. Widths are in values of one step: tokens are one value.
@@ -76,8 +80,8 @@ struct ModelCore;
 // Thread-safe. Every stream of it keeps it alive.
 class Model : public std::enable_shared_from_this<Model> {
  public:
-  // Opens a .xst file, or a model in memory (copied). Throws Error; on cpu:N out_of_memory where a
-  // thread cannot be started.
+  // Opens a .xst file, or a model in memory (copied, unless used in place). Throws Error; on cpu:N
+  // out_of_memory where a thread cannot be started.
   static std::shared_ptr<const Model> open(const std::string& path, const Options& options = {});
   static std::shared_ptr<const Model> open(std::span<const std::byte> memory,
                                            const Options& options = {});

@@ -5,13 +5,10 @@
 #include <new>
 
 #include "formats/snapshot.h"
+#include "sdk/model_parts.h"
 
 namespace xst {
 namespace {
-
-// Up to this many parameters, and values of state, a step takes microseconds and may as well be in
-// double: the result is then as close to exact as the float32 state of a snapshot allows.
-constexpr uint64_t kWideParameters = uint64_t{1} << 17;
 
 Status CheckDevice(const Options& options, Fault* fault) {
   if (options.device.kind != Device::Kind::cpu && !options.isa.empty()) {
@@ -32,18 +29,6 @@ Status CheckDevice(const Options& options, Fault* fault) {
   for (const std::string& name : have) names += (names.empty() ? "" : ", ") + name;
   return fault->Set(Status::no_instruction_set, "isa: expected one this machine has (%s), got '%s'",
                     names.c_str(), options.isa.c_str());
-}
-
-uint64_t CountParameters(const formats::Directory& directory) {
-  uint64_t count = 0;
-  for (const formats::StoredTensor& t : directory.tensors) {
-    for (const formats::Source& source : t.spec.sources) {
-      uint64_t elements = 1;
-      for (uint64_t n : source.shape) elements *= n;
-      count += elements;
-    }
-  }
-  return count;
 }
 
 void FillOutputs(const formats::StreamConfig& stream, ModelInfo* info) {
@@ -106,10 +91,7 @@ Status ChooseKernels(const Options& options, ModelCore* core, Fault* fault) {
     core->wide_kernels = &kernels::ReferenceKernels();
     return Status::ok;
   }
-  core->wide =
-      options.arithmetic == Arithmetic::automatic
-          ? core->info.parameters <= kWideParameters && core->plan.state_values <= kWideParameters
-          : options.arithmetic == Arithmetic::wide;
+  core->wide = TakesDouble(options.arithmetic, core->info.parameters, core->plan.state_values);
   if (options.device.kind == Device::Kind::cuda) {
     return OpenCudaModel({.plan = &core->plan,
                           .index = options.device.index,
@@ -128,6 +110,27 @@ Status ChooseKernels(const Options& options, ModelCore* core, Fault* fault) {
 }
 
 }  // namespace
+
+template <class T>
+void ModelCore::RunSplit(T* frame) const {
+  struct Split {
+    const TeamPlan& plan;
+    const kernels::Kernels<T>& table;
+    T* frame;
+  } split{team_plan, table<T>(), frame};
+  const auto share = [](Team& team, uint32_t member, void* arg) {
+    const Split& step = *static_cast<const Split*>(arg);
+    for (const TeamStep& s : step.plan.members[member]) {
+      if (s.publish) team.Publish(member, s.publish);
+      if (s.wait) team.Wait(member, s.wait);
+      Run(step.table, s.op, step.frame, s.units);
+    }
+  };
+  if (team->Run(share, &split)) return;
+  for (const TeamStep& s : team_plan.in_order) Run(split.table, s.op, frame, s.units);
+}
+template void ModelCore::RunSplit(float*) const;
+template void ModelCore::RunSplit(double*) const;
 
 uint64_t ModelCore::StepBytes(const formats::StoredTensor& t) const {
   const formats::ModelConfig& c = directory.config;

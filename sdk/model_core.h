@@ -4,8 +4,10 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
 
 #include "formats/model_file.h"
+#include "formats/snapshot.h"
 #include "kernels/kernels.h"
 #include "sdk/device_backend.h"
 #include "sdk/memory.h"
@@ -32,12 +34,29 @@ struct ModelCore {
   TeamPlan team_plan;
   std::unique_ptr<Team> team;
 
+  // What a snapshot of a stream after `steps` steps says in front.
+  formats::SnapshotHeader Origin(uint64_t steps) const {
+    return {directory.arch_hash, directory.source_hash, steps, plan.state_values};
+  }
+  template <class T>
+  const kernels::Kernels<T>& table() const {
+    if constexpr (std::is_same_v<T, float>)
+      return *single_kernels;
+    else
+      return *wide_kernels;
+  }
   bool on_reference() const { return device.kind == Device::Kind::reference; }
   // Of a frame: elements that the sdk does not keep in its own memory, and bytes of one that it
   // does.
   uint32_t away() const { return device_model ? plan.ops_state_size : 0; }
   // Of a stored tensor: what a step reads of it and its scales.
   uint64_t StepBytes(const formats::StoredTensor& t) const;
+  // How several threads share a step; null where one runs it.
+  const TeamPlan* split_plan() const { return team ? &team_plan : nullptr; }
+  // A step's ops, split over the team; by this thread alone while the team is busy with another
+  // stream, or not in this process.
+  template <class T>
+  void RunSplit(T* frame) const;
   size_t element_bytes() const { return wide ? sizeof(double) : sizeof(float); }
   uint32_t input_width() const {
     return plan.wrapper ? plan.wrapper->input_width() : plan.input_width;

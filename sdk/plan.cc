@@ -10,12 +10,17 @@ using kernels::Slot;
 
 PlanBuilder::PlanBuilder(const formats::Directory& directory, uint32_t activations)
     : next_temp_(activations), frame_end_(activations) {
-  for (const formats::StoredTensor& t : directory.tensors) tensors_[t.spec.name] = &t;
+  tensors_.reserve(directory.tensors.size());
+  for (const formats::StoredTensor& t : directory.tensors) tensors_.push_back(&t);
+  std::sort(tensors_.begin(), tensors_.end(),
+            [](const auto* a, const auto* b) { return a->spec.name < b->spec.name; });
 }
 
 const formats::StoredTensor* PlanBuilder::Find(const std::string& name) const {
-  const auto found = tensors_.find(name);
-  return found == tensors_.end() ? nullptr : found->second;
+  const auto found =
+      std::lower_bound(tensors_.begin(), tensors_.end(), name,
+                       [](const auto* t, const std::string& n) { return t->spec.name < n; });
+  return found == tensors_.end() || (*found)->spec.name != name ? nullptr : *found;
 }
 
 kernels::Matrix PlanBuilder::Weight(const std::string& name) const {

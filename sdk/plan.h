@@ -8,6 +8,9 @@
 
 #include "formats/model_file.h"
 #include "kernels/ops.h"
+#ifdef XST_MINIMAL
+#include "kernels/packed_ops.h"
+#endif
 #include "sdk/wrapper.h"
 
 namespace xst {
@@ -20,8 +23,14 @@ struct StateArray {
   bool ring = false;  // row (steps % rows) is the oldest; a snapshot starts with it
 };
 
+#ifdef XST_MINIMAL
+using Ops = kernels::PackedOps;
+#else
+using Ops = std::vector<kernels::Op>;
+#endif
+
 struct Plan {
-  std::vector<kernels::Op> ops;
+  Ops ops;
   std::vector<StateArray> state;
   uint64_t state_values = 0;    // in a snapshot
   uint32_t state_size = 0;      // the frame's first elements are the state

@@ -2,8 +2,7 @@
 #pragma once
 
 #include <string>
-#include <string_view>
-#include <unordered_map>
+#include <vector>
 
 #include "sdk/plan.h"
 
@@ -40,7 +39,7 @@ class PlanBuilder {
  private:
   const formats::StoredTensor* Find(const std::string& name) const;
 
-  std::unordered_map<std::string_view, const formats::StoredTensor*> tensors_;
+  std::vector<const formats::StoredTensor*> tensors_;  // by name
   uint32_t next_state_ = 0, next_temp_, frame_end_;
 };
 

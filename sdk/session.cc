@@ -29,6 +29,7 @@ Session::Session(std::shared_ptr<const Model> model) : model_(std::move(model)) 
   } catch (const std::bad_alloc&) {
     throw Error(Status::out_of_memory, "session: expected memory for a stream, got none");
   }
+  if (stream_->core.Start(&fault) != Status::ok) throw Error(fault);
 }
 
 Session::~Session() = default;

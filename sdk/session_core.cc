@@ -4,23 +4,11 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <new>
 
 #include "formats/snapshot.h"
 
 namespace xst {
 namespace {
-
-template <class T>
-const kernels::Kernels<T>& KernelsOf(const ModelCore& model);
-template <>
-const kernels::Kernels<float>& KernelsOf(const ModelCore& model) {
-  return *model.single_kernels;
-}
-template <>
-const kernels::Kernels<double>& KernelsOf(const ModelCore& model) {
-  return *model.wide_kernels;
-}
 
 // IsUsable of all of them, in integers, which the compiler makes vectors of.
 bool AllUsable(std::span<const float> in) {
@@ -41,27 +29,6 @@ bool Hold(std::span<const float> in, T* held) {
     if (IsUsable(in[i])) held[i] = static_cast<T>(in[i]);
   }
   return true;
-}
-
-// A step's ops, split over the model's team; by this thread alone while the team is busy with
-// another stream, or not in this process.
-template <class T>
-void RunSplit(const ModelCore& model, const TeamPlan& plan, T* frame) {
-  struct Split {
-    const TeamPlan& plan;
-    const kernels::Kernels<T>& table;
-    T* frame;
-  } split{plan, KernelsOf<T>(model), frame};
-  const auto share = [](Team& team, uint32_t member, void* arg) {
-    const Split& step = *static_cast<const Split*>(arg);
-    for (const TeamStep& s : step.plan.members[member]) {
-      if (s.publish) team.Publish(member, s.publish);
-      if (s.wait) team.Wait(member, s.wait);
-      Run(step.table, s.op, step.frame, s.units);
-    }
-  };
-  if (model.team->Run(share, &split)) return;
-  for (const TeamStep& s : plan.in_order) Run(split.table, s.op, frame, s.units);
 }
 
 }  // namespace
@@ -93,19 +60,22 @@ void SessionCore::ForEachValue(uint64_t steps, F&& f) const {
 }
 
 SessionCore::SessionCore(const ModelCore& model, std::byte* frame, DeviceStreams* streams,
-                         uint32_t lane, bool split)
+                         uint32_t lane, bool split) noexcept
     : model_(model),
       frame_(frame - model.away() * model.element_bytes()),
       streams_(streams),
       lane_(lane),
-      split_(split && model.team ? &model.team_plan : nullptr) {
+      split_(split ? model.split_plan() : nullptr) {
   std::memset(frame, 0, model.info.session_bytes);
   WithFrame([&](auto* f) { std::fill_n(f + model_.plan.input, model_.plan.input_width, 0); });
+}
+
+Status SessionCore::Start(Fault* fault) noexcept {
   // The reference allocates in every step, and a device has warmed itself: there is nothing to
   // warm.
-  if (!model_.on_reference() && !streams_ && RunOps() != Status::ok) throw std::bad_alloc();
-  if (const Status s = Reset(); s != Status::ok)
-    throw Error(s, std::string("stream: ") + Describe(s));
+  Status s = model_.on_reference() || streams_ ? Status::ok : RunOps();
+  if (s == Status::ok) s = Reset();
+  return s == Status::ok ? s : fault->Set(s, "stream: %s", Describe(s));
 }
 
 std::span<const Moved> SessionCore::Moves() const {
@@ -151,16 +121,15 @@ Status SessionCore::RunOps() noexcept {
     const Status s = streams_->Start(0);
     return s == Status::ok ? streams_->Finish(0) : s;
   }
-  try {
+  // Only the reference allocates.
+  return CatchBadAlloc([&] {
     WithFrame([&]<class T>(T* f) {
-      if (split_) return RunSplit(model_, *split_, f);
-      const kernels::Kernels<T>& table = KernelsOf<T>(model_);
-      for (const kernels::Op& op : model_.plan.ops) Run(table, op, f);
+      if (split_) return model_.RunSplit(f);
+      const kernels::Kernels<T>& table = model_.table<T>();
+      for (const auto& op : model_.plan.ops) Run(table, op, f);
     });
     return Status::ok;
-  } catch (const std::bad_alloc&) {  // only the reference allocates
-    return Status::out_of_memory;
-  }
+  });
 }
 
 template <class T>
@@ -201,7 +170,7 @@ Status SessionCore::Begin(std::span<const float> in) noexcept {
 
 Status SessionCore::Begin(int64_t token) noexcept {
   if (!model_.plan.tokens) return Status::shape_mismatch;
-  if (token < 0 || token >= formats::VocabSize(model_.info.config)) {
+  if (token < 0 || token >= model_.plan.output_width) {
     return Status::invalid_argument;
   }
   WithFrame([&]<class T>(T* f) {
@@ -307,7 +276,6 @@ template void SessionCore::EndSteps(std::span<const float>, Status, uint64_t, co
                                     std::span<float>);
 
 Status SessionCore::Save(std::span<std::byte> out) const noexcept {
-  const formats::Directory& d = model_.directory;
   if (out.size() != model_.info.snapshot_bytes) return Status::shape_mismatch;
   if (streams_) {
     if (const Status s = streams_->ReadState(lane_); s != Status::ok) return s;
@@ -318,19 +286,17 @@ Status SessionCore::Save(std::span<std::byte> out) const noexcept {
     std::memcpy(to, &value, sizeof value);
     to += sizeof value;
   });
-  formats::SealSnapshot({d.arch_hash, d.source_hash, steps_, model_.plan.state_values}, out);
+  formats::SealSnapshot(model_.Origin(steps_), out);
   return Status::ok;
 }
 
 Status SessionCore::Load(std::span<const std::byte> snapshot, const LoadOptions& options,
                          Fault* fault) noexcept {
-  const formats::Directory& d = model_.directory;
   formats::SnapshotHeader header;
   std::span<const std::byte> values;
   Status status = formats::ReadSnapshot(snapshot, &header, &values, fault);
   if (status != Status::ok) return status;
-  status = formats::CheckOrigin(header, {d.arch_hash, d.source_hash, 0, model_.plan.state_values},
-                                options.allow_other_weights, fault);
+  status = formats::CheckOrigin(header, model_.Origin(0), options.allow_other_weights, fault);
   if (status != Status::ok) return status;
   for (uint64_t i = 0; i < header.count; ++i) {
     float value;

@@ -1,19 +1,25 @@
 // The exception-free core of Session, over a frame in the caller's memory.
 #pragma once
 
+#ifdef XST_MINIMAL
+#include "sdk/minimal/model_core.h"
+#else
 #include "sdk/model_core.h"
+#endif
 #include "sdk/session.h"
 
 namespace xst {
 
 class SessionCore {
  public:
-  // `frame`: info.session_bytes, 64-byte aligned; `model` outlives this. Warms everything and
-  // resets. Where the model is on a device of its own, `streams` (which outlives this) has the ops'
+  // `frame`: info.session_bytes, 64-byte aligned; `model` outlives this. Nothing but Start comes
+  // next. Where the model is on a device of its own, `streams` (which outlives this) has the ops'
   // state and runs them, and this is its lane `lane`. With `split` and a model on cpu:N its threads
   // share a step; the state then lies where the model's TeamPlan has it.
   SessionCore(const ModelCore& model, std::byte* frame, DeviceStreams* streams = nullptr,
-              uint32_t lane = 0, bool split = false);
+              uint32_t lane = 0, bool split = false) noexcept;
+  // Warms everything and resets. Errors: out_of_memory, device_failed.
+  Status Start(Fault* fault) noexcept;
 
   const ModelCore& model() const { return model_; }
   uint32_t quality() const { return quality_; }

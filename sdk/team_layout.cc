@@ -22,19 +22,6 @@ constexpr Slot RoundUp(Slot n, Slot to) { return (n + to - 1) / to * to; }
 
 }  // namespace
 
-void Whereabouts::Seek(Slot slot) {
-  const auto next = std::upper_bound(moved_.begin(), moved_.end(), slot,
-                                     [](Slot s, const Moved& m) { return s < m.end; });
-  begin_ = next == moved_.begin() ? 0 : std::prev(next)->end;
-  end_ = next == moved_.end() ? std::numeric_limits<Slot>::max() : next->begin;
-  shift_ = 0;
-  if (next != moved_.end() && slot >= next->begin) {
-    begin_ = next->begin;
-    end_ = next->end;
-    shift_ = next->to - next->begin;
-  }
-}
-
 TeamLayout::TeamLayout(const Plan& plan, std::vector<Op>* ops,
                        const std::vector<std::vector<ArrayUse>>& uses, const Owners& owners,
                        uint32_t members)

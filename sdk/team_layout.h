@@ -4,37 +4,16 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "kernels/touches.h"
+#include "sdk/moved.h"
 #include "sdk/plan.h"
 
 namespace xst {
 
 using kernels::ArrayUse;
-
-// Elements [begin, end) of a Plan's state that are at `to` instead.
-struct Moved {
-  kernels::Slot begin, end, to;
-};
-
-// Where elements of the state are.
-class Whereabouts {
- public:
-  explicit Whereabouts(std::span<const Moved> moved) : moved_(moved) {}
-  // Quick for elements one after the other.
-  kernels::Slot Find(kernels::Slot slot) {
-    if (slot < begin_ || slot >= end_) Seek(slot);
-    return slot + shift_;
-  }
-
- private:
-  void Seek(kernels::Slot slot);
-  std::span<const Moved> moved_;
-  kernels::Slot begin_ = 0, end_ = 0, shift_ = 0;  // of the last piece, moved or not
-};
 
 // Who runs what: [op][unit], or for an op that every member runs [op] empty.
 using Owners = std::vector<std::vector<uint16_t>>;

@@ -54,6 +54,7 @@ xst_status Convert(const xst_model_options* from, xst::Options* to) {
   to->resident = given.resident != 0;
   to->bf16_forward = given.bf16_forward != 0;
   to->check_full = given.check_full != 0;
+  to->in_place = given.in_place != 0;
   return XST_OK;
 }
 
@@ -148,6 +149,7 @@ xst_status xst_model_get_info(const xst_model* model, xst_model_info* info) {
       .source_hash = m.source_hash.c_str(),
       .file_hash = m.file_hash.c_str(),
       .config_yaml = m.config_yaml.c_str(),
+      .arena_bytes = 0,
   };
   CopyShared(all, info, info->struct_bytes);
   return XST_OK;

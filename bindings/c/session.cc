@@ -55,8 +55,13 @@ xst_status Make(const char* short_of_memory, const std::shared_ptr<const xst::Mo
       if (Memory::Allocate(core.info.session_bytes, &own, &fault) != Status::ok) return Fail(fault);
       frame = own.bytes().data();
     }
-    *out = memory ? new (memory) xst_session(model, std::move(device), std::move(own), frame)
-                  : new xst_session(model, std::move(device), std::move(own), frame);
+    auto* made = memory ? new (memory) xst_session(model, std::move(device), std::move(own), frame)
+                        : new xst_session(model, std::move(device), std::move(own), frame);
+    if (made->core.Start(&fault) != Status::ok) {
+      xst_session_destroy(made);
+      return Fail(fault);
+    }
+    *out = made;
     return xst_status{XST_OK};
   });
 }

@@ -19,6 +19,16 @@
  * Real time. After its creation a stream on `cpu` allocates nothing, takes no lock, makes no system
  * call and causes no page fault in xst_session_step, _step_token, _reset, _quality, _steps, _save
  * and xst_forecaster_push, failing calls included.
+ *
+ * Minimal build. libxst_minimal.a (CMake -DXST_MINIMAL=ON) links with a C compiler and needs libc
+ * and libm only. It has xst_version, _version_string, _status_string, _last_error,
+ * xst_model_open_memory, _destroy, _get_info, xst_session_create, _create_in, _destroy, _step,
+ * _step_token, _quality, _steps, _reset, _save and _load; a program that calls another function
+ * does not link. Nothing allocates: options.arena, which open_memory takes from the caller, holds
+ * the model, what opening it needs for a while, and the sessions of xst_session_create, and comes
+ * back to the caller as a whole, at any time; the destroy functions do nothing, and a stream does
+ * not keep its model. One thread at a time opens, creates and fails: xst_last_error is of the
+ * process. The device is "cpu"; info.weight_bytes is 0.
  */
 #ifndef XST_H
 #define XST_H
@@ -99,9 +109,14 @@ typedef struct xst_model_options {
   uint32_t resident;     /* cuda: not 0: a session's kernel stays on the device between steps */
   uint32_t bf16_forward; /* cuda, xLSTM Large: not 0: forward takes bf16 between products */
   uint32_t check_full;   /* not 0: verify every weight of a file of 64 MiB and more */
+  uint32_t in_place;     /* open_memory: not 0: the bytes are used where they lie, 64-byte aligned,
+                            and stay as they are until the model and its streams are gone */
+  void* arena;           /* minimal build: all the memory that the model and its streams get */
+  size_t arena_bytes;
 } xst_model_options;
 
-/* Opens a .xst file, or one in memory, which is copied. `options` may be null. */
+/* Opens a .xst file, or one in memory, which is copied unless used in place. `options` may be null.
+ */
 XST_API xst_status xst_model_open(const char* path, const xst_model_options* options,
                                   xst_model** model);
 XST_API xst_status xst_model_open_memory(const void* bytes, size_t count,
@@ -131,6 +146,7 @@ typedef struct xst_model_info {
   const char* source_hash; /* of the trained weights, whatever dtype stores them */
   const char* file_hash;
   const char* config_yaml; /* the resolved configuration */
+  uint64_t arena_bytes;    /* minimal build: an arena that would have been enough so far; else 0 */
 } xst_model_info;
 
 /* Fills what the struct and this version share: struct_bytes may be of an older or newer header.
