@@ -19,6 +19,16 @@ uint64_t ReadMode() {
   return mode;
 }
 void WriteMode(uint64_t mode) { asm volatile("msr fpcr, %0" : : "r"(mode)); }
+#elif defined(__arm__) && defined(__ARM_FP)
+constexpr uint64_t kFlush = uint64_t{1} << 24;  // FPSCR: FZ
+uint64_t ReadMode() {
+  uint32_t mode;
+  asm volatile("vmrs %0, fpscr" : "=r"(mode));
+  return mode;
+}
+void WriteMode(uint64_t mode) {
+  asm volatile("vmsr fpscr, %0" : : "r"(static_cast<uint32_t>(mode)));
+}
 #else
 #error "FlushDenormals: no floating-point mode known for this architecture"
 #endif

@@ -10,8 +10,15 @@
 
 // The fallback is truly one lane on every compiler.
 #define HWY_BROKEN_EMU128 1
+#if defined(XST_MINIMAL)
+// The best target of the compiler's flags, or HWY_COMPILE_ONLY_SCALAR; not the machine's.
+#if !defined(HWY_COMPILE_ONLY_SCALAR)
+#define HWY_COMPILE_ONLY_STATIC
+#endif
+#else
 // The fallback is kept beside the vector targets, for `--isa scalar`.
 #define HWY_COMPILE_ALL_ATTAINABLE
+#endif
 // No assertions, debug build or not: nothing here aborts, and libhwy is not linked.
 #define HWY_IS_DEBUG_BUILD 0
 // Not needed, so not asked of the machine.

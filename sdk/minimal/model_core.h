@@ -1,0 +1,72 @@
+// The Model of a minimal build: what a step and the questions about a model need, in a caller's
+// memory.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <type_traits>
+
+#include "formats/model_file.h"
+#include "formats/snapshot.h"
+#include "kernels/kernels.h"
+#include "sdk/device_backend.h"
+#include "sdk/minimal/arena.h"
+#include "sdk/model.h"
+#include "sdk/plan.h"
+#include "sdk/team_plan.h"
+
+namespace xst {
+
+// As far as a SessionCore asks, this is the ModelCore of the full library.
+struct ModelCore {
+  struct Info {
+    formats::Family family = formats::Family::block_stack;
+    formats::DType dtype = formats::DType::f32;
+    uint32_t probe_steps = 0;
+    double rate_hz = 0;
+    uint64_t parameters = 0, file_bytes = 0, session_bytes = 0, snapshot_bytes = 0;
+    char arch_hash[33] = "", source_hash[33] = "", file_hash[17] = "";
+    const char* config_yaml = "";  // in the file
+  };
+
+  Plan plan;  // points into the file
+  bool wide = false;
+  const kernels::Kernels<float>* single_kernels = nullptr;
+  const kernels::Kernels<double>* wide_kernels = nullptr;
+  formats::Hash128 arch_hash, source_hash;
+  Info info;
+
+  formats::SnapshotHeader Origin(uint64_t steps) const {
+    return {arch_hash, source_hash, steps, plan.state_values};
+  }
+  static constexpr bool on_reference() { return false; }
+  static constexpr uint32_t away() { return 0; }
+  static constexpr const TeamPlan* split_plan() { return nullptr; }
+  template <class T>
+  void RunSplit(T*) const {}
+  template <class T>
+  const kernels::Kernels<T>& table() const {
+    if constexpr (std::is_same_v<T, float>)
+      return *single_kernels;
+    else
+      return *wide_kernels;
+  }
+  const char* isa() const { return wide ? wide_kernels->name : single_kernels->name; }
+  const char* arithmetic() const {
+    return wide ? wide_kernels->arithmetic : single_kernels->arithmetic;
+  }
+  size_t element_bytes() const { return wide ? sizeof(double) : sizeof(float); }
+  uint32_t input_width() const {
+    return plan.wrapper ? plan.wrapper->input_width() : plan.input_width;
+  }
+  uint32_t output_width() const {
+    return plan.wrapper ? plan.wrapper->output_width() : plan.output_width;
+  }
+};
+
+// Opens `file`, which is 64-byte aligned and outlives the model, into the front of `arena`. False
+// where the arena does not hold it; else `status`, with a fault that says what is wrong.
+bool OpenInArena(std::span<const std::byte> file, Arithmetic arithmetic, Arena* arena,
+                 ModelCore* out, Status* status, Fault* fault);
+
+}  // namespace xst
