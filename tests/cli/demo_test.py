@@ -11,6 +11,7 @@ import struct
 import subprocess
 import termios
 import time
+import urllib.request
 
 import pytest
 import zmq
@@ -132,7 +133,8 @@ def test_a_port_in_use_is_an_error():
 
 
 @pytest.mark.parametrize("args", [["--seconds"], ["--seconds", "0"], ["--seconds", "soon"], ["--publish"],
-                                  ["--publish", 'x", y: "'], ["--frobnicate"], ["now"]], ids=" ".join)
+                                  ["--publish", 'x", y: "'], ["--frobnicate"], ["now"], ["ecg", "motion"],
+                                  ["--page", "127.0.0.1:*"]], ids=" ".join)
 def test_bad_usage(args):
     done = subprocess.run([DEMO, *args], capture_output=True, timeout=PATIENCE_S)
     assert done.returncode == 2 and done.stderr.startswith(b"demo: error: ") and b"expected" in done.stderr
@@ -141,3 +143,22 @@ def test_bad_usage(args):
 def test_help():
     done = subprocess.run([DEMO, "--help"], capture_output=True, timeout=PATIENCE_S)
     assert done.returncode == 0 and b"--seconds" in done.stdout and b"--publish" in done.stdout
+
+
+@pytest.mark.parametrize("name, shown", [("motion", r"^motion/ t=\S+ .* walking=\d\S* .* in acc_x=\S+")])
+def test_another_demo_and_its_page(name, shown):
+    process = start(name, "--seconds", "5", "--publish", "tcp://127.0.0.1:*", "--page", "127.0.0.1:*",
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    lines, url = [], None
+    while not (lines and re.search(shown, lines[-1])):
+        lines.append(process.stdout.readline().decode())
+        assert lines[-1], process.stderr.read()
+        url = url or re.match(r"live page: (http://\S+)$", lines[-1])
+    with urllib.request.urlopen(url[1] + "status", timeout=PATIENCE_S) as answer:
+        assert name in json.load(answer)["streams"][0]["name"]
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, err.decode()
+    samples = int(re.search(r"^samples +(\d+)$", out.decode(), re.M)[1])
+    assert re.search(rf"^deadlines missed +\d+ of {samples}$", out.decode(), re.M) and samples > 0
+    assert re.search(r"^step time +p50 [\d.]+ us, p99 [\d.]+ us, max [\d.]+ us$", out.decode(), re.M)
+    check_end(process)

@@ -60,6 +60,26 @@ def test_page_draws_the_stream(browser, ecg, name, width, height, mobile, scheme
     assert all(r.startswith((url, "data:")) for r in browser.requests()), browser.requests()
 
 
+def test_classes_show_which_is_likeliest(browser, daemon, tmp_path):
+    motion = ECG.parent / "motion"
+    good("pack", motion / "model", "-o", tmp_path / "motion.xst")
+    text = (motion / "xstd.yaml").read_text().replace("test.csv, speed: 1", f"{motion}/test.csv, speed: 8")
+    running = daemon(text.replace("tcp://127.0.0.1:9872", "tcp://127.0.0.1:*").replace("127.0.0.1:9873", "127.0.0.1:*"))
+    browser.open(f"http://127.0.0.1:{running.port}/", 1280, 800)
+    titles = "[...document.querySelectorAll('figure h2')].map((h) => h.textContent)"
+    browser.wait(f"{titles}.join() === 'inputs,class' && document.documentElement.dataset.points > 500")
+    legend = "[...document.querySelectorAll('figure:nth-child(2) .legend button')]"
+    browser.evaluate("document.getElementById('pause').click()")
+    browser.wait(f"{legend}.some((b) => b.classList.contains('likeliest'))")
+    values = browser.evaluate(legend + ".map((b) => [b.classList.contains('likeliest'), +b.querySelector('b').textContent])")
+    assert len(values) == 4 and sum(likeliest for likeliest, _ in values) == 1
+    assert max(values, key=lambda v: v[1])[0] and abs(sum(p for _, p in values) - 1) < 0.01, values
+    assert browser.evaluate(COLOURS)[1] > 4
+    SHOTS.mkdir(exist_ok=True)
+    browser.screenshot(SHOTS / "classes.png")
+    assert browser.problems() == []
+
+
 def test_controls_and_a_second_stream(browser, ecg):
     browser.open(f"http://127.0.0.1:{ecg.port}/#ecg", 1280, 800)
     data = "document.documentElement.dataset"

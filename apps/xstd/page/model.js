@@ -48,9 +48,12 @@ class Store {
     return a;
   }
 
-  // The middle of a channel at the last point not behind t.
+  // The number of the last point not behind t.
+  upper(t) { return t === undefined ? this.end - 1 : this.lower(t + 1e-9) - 1; }
+
+  // The middle of a channel there.
   value(channel, t) {
-    const n = t === undefined ? this.end - 1 : this.lower(t + 1e-9) - 1;
+    const n = this.upper(t);
     if (n < this.begin) return NaN;
     const at = n % this.capacity;
     return (this.low[channel][at] + this.high[channel][at]) / 2;
@@ -117,7 +120,9 @@ function panelsOf(series) {
     if (s.of !== undefined && inputs[s.of]) {
       const ahead = s.horizon && rate > 0 ? s.horizon / rate : 0;
       add(panel('in ' + inputs[s.of].unit), channel, s, undefined, {shift: ahead, sigma});
-    } else if (s.kind === 'sigmoid' || s.kind === 'softmax') {
+    } else if (s.kind === 'softmax') {
+      add(panel('class', 'class', '', {range: [0, 1], classes: true}), channel, s);
+    } else if (s.kind === 'sigmoid') {
       add(panel('probability', 'probability', '', {range: [0, 1]}), channel, s);
     } else if (s.kind === 'surprise') {
       add(panel('surprise', 'surprise', 'nat'), channel, {...s, unit: 'nat'});
@@ -134,6 +139,16 @@ function panelsOf(series) {
     p.order = [...p.lines].sort((a, b) => (a.input ? 1 : 0) - (b.input ? 1 : 0) || b.shift - a.shift);
   }
   return list;
+}
+
+// The class of the largest probability at point n; null where there is none.
+function likeliest(panel, store, n) {
+  let best = null, most = -Infinity;
+  for (const line of panel.lines) {
+    const p = store.high[line.channel][n % store.capacity];
+    if (p > most) [best, most] = [line, p];
+  }
+  return best;
 }
 
 const kQuality = [

@@ -168,7 +168,7 @@ function buildPanels() {
       const value = line.value = element('b', {textContent: '–'});
       const spread = line.spread = element('b', {className: 'spread'});
       const alone = panel.lines.length === 1;
-      const button = element('button', {
+      const button = line.button = element('button', {
         type: 'button', className: line.sigma >= 0 || line.fan ? 'band' : '',
         onclick: () => {
           line.on = !line.on;
@@ -318,6 +318,10 @@ function showValues(view) {
       }
       if (line.value.textContent !== text) line.value.textContent = text;
       if (line.spread.textContent !== spread) line.spread.textContent = spread;
+    }
+    if (panel.classes) {
+      const n = store.upper(at), best = n < store.begin ? null : likeliest(panel, store, n);
+      for (const line of panel.lines) line.button.classList.toggle('likeliest', line === best);
     }
   }
 }

@@ -190,6 +190,26 @@ function drawMarks(ctx, {box, X}, store, view) {
   return seen;
 }
 
+// Above the traces of classes: the likeliest, in its colour.
+function drawWinners(ctx, {box, X}, store, panel, view) {
+  const first = Math.max(store.begin, store.lower(view.from) - 1);
+  let start = first, winner = null;
+  const flush = (end) => {
+    if (!winner) return;
+    const x = Math.max(X(store.time(start)), box.left);
+    ctx.fillStyle = css(winner.color);
+    ctx.fillRect(x, box.top - 2, Math.max(X(store.time(end)) - x, 1.5), 5);
+  };
+  for (let n = first; n < store.end; ++n) {
+    const now = likeliest(panel, store, n);
+    if (now === winner) continue;
+    flush(n);
+    winner = now;
+    start = n;
+  }
+  flush(store.end - 1);
+}
+
 function drawCursor(ctx, {box, X}, view) {
   const line = (t, color, dash) => {
     const x = Math.round(X(t)) + 0.5;
@@ -244,6 +264,7 @@ function drawPanel(panel, store, view) {
     drawLine(ctx, line.points, Y);
   }
   if (panel.tall) panel.seen = drawMarks(ctx, axes, store, view);
+  if (panel.classes) drawWinners(ctx, axes, store, panel, view);
   drawCursor(ctx, axes, view);
   ctx.restore();
   return drawn;
