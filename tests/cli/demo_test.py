@@ -145,7 +145,8 @@ def test_help():
     assert done.returncode == 0 and b"--seconds" in done.stdout and b"--publish" in done.stdout
 
 
-@pytest.mark.parametrize("name, shown", [("motion", r"^motion/ t=\S+ .* walking=\d\S* .* in acc_x=\S+")])
+@pytest.mark.parametrize("name, shown", [("motion", r"^motion/ t=\S+ .* walking=\d\S* .* in acc_x=\S+"),
+                                         ("pressure", r"^pressure/ t=\S+ .* surprise=\S+ .* in pressure=\S+")])
 def test_another_demo_and_its_page(name, shown):
     process = start(name, "--seconds", "5", "--publish", "tcp://127.0.0.1:*", "--page", "127.0.0.1:*",
                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)

@@ -71,7 +71,8 @@ def test_classes_show_which_is_likeliest(browser, daemon, tmp_path):
     legend = "[...document.querySelectorAll('figure:nth-child(2) .legend button')]"
     browser.evaluate("document.getElementById('pause').click()")
     browser.wait(f"{legend}.some((b) => b.classList.contains('likeliest'))")
-    values = browser.evaluate(legend + ".map((b) => [b.classList.contains('likeliest'), +b.querySelector('b').textContent])")
+    values = browser.evaluate(
+        legend + ".map((b) => [b.classList.contains('likeliest'), +b.querySelector('b').textContent])")
     assert len(values) == 4 and sum(likeliest for likeliest, _ in values) == 1
     assert max(values, key=lambda v: v[1])[0] and abs(sum(p for _, p in values) - 1) < 0.01, values
     assert browser.evaluate(COLOURS)[1] > 4

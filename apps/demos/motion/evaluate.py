@@ -109,7 +109,8 @@ def report(cases, streams, y):
     print("|" + "---|" * (len(SEEN) + 1))
     for name, right in cases.items():
         print("|", " | ".join([name, *map(cell, right)]), "|")
-    print("\n| one stream: right … samples behind a change |", " | ".join(map(str, SEEN)), "| all samples | settled after, median and 90 % |")
+    print("\n| one stream: right … samples behind a change |", " | ".join(map(str, SEEN)), end="")
+    print(" | all samples | settled after, median and 90 % |")
     print("|" + "---|" * (len(SEEN) + 3))
     for name, answers in streams.items():
         right = answers == y[:, None]
