@@ -8,14 +8,11 @@ import socket
 import subprocess
 import time
 
+from pages import blocks, file_name, sections
 from xst_tool import BIN
 from xstd_tool import PATIENCE_S
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def section():
-    return re.search(r"^## Your own sensor$.*?(?=^## )", (ROOT / "README.md").read_text(), re.M | re.S)[0]
 
 
 def free_port():
@@ -47,13 +44,13 @@ def test_from_a_sensor_to_a_plot(tmp_path):
     (tmp_path / "apps").symlink_to(ROOT / "apps")
     (tmp_path / "build/release").mkdir(parents=True)
     (tmp_path / "build/release/bin").symlink_to(BIN)
-    text = re.sub("987[123]", lambda port: ports[port[0]], section())
+    text = re.sub("987[123]", lambda port: ports[port[0]], sections((ROOT / "README.md").read_text())["Your own sensor"])
     scripts = []
-    for language, body in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S):
+    for language, body in blocks(text):
         if language == "sh":
             scripts.append(body)
         else:
-            (tmp_path / re.match(r"# (\S+)\n", body)[1]).write_text(body)
+            (tmp_path / file_name(body)).write_text(body)
     assert len(scripts) == 2
     python = (tmp_path / "sensor.py").read_text().splitlines()
     assert len(python) <= 10
