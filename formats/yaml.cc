@@ -1,17 +1,13 @@
 #include "formats/yaml.h"
 
-#include <yaml-cpp/eventhandler.h>
-#include <yaml-cpp/yaml.h>
-
 #include <charconv>
 #include <cmath>
 #include <initializer_list>
 #include <limits>
-#include <optional>
-#include <sstream>
 
 #include "formats/status.h"
 #include "formats/text.h"
+#include "formats/yaml_tree.h"
 
 namespace xst::formats {
 namespace {
@@ -29,110 +25,12 @@ bool OneOf(std::string_view text, std::initializer_list<const char*> words) {
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
-// Collects events into nodes; throws Error from within the parser.
-class TreeBuilder : public YAML::EventHandler {
- public:
-  explicit TreeBuilder(const std::string& name) : name_(name) {}
-
-  YamlNode Finish() { return std::move(root_); }
-
-  void OnDocumentStart(const YAML::Mark&) override {}
-  void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    Add(Node(YamlNode::Kind::null, mark, "?", anchor));
-  }
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
-    Refuse(mark, "expected no alias, got one");
-  }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                const std::string& value) override {
-    YamlNode node = Node(YamlNode::Kind::scalar, mark, tag, anchor);
-    node.quoted = tag == "!";
-    node.text = value;
-    Add(std::move(node));
-  }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                       YAML::EmitterStyle::value) override {
-    Open(Node(YamlNode::Kind::sequence, mark, tag, anchor), mark);
-  }
-  void OnSequenceEnd() override { Close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                  YAML::EmitterStyle::value) override {
-    Open(Node(YamlNode::Kind::map, mark, tag, anchor), mark);
-  }
-  void OnMapEnd() override { Close(); }
-
- private:
-  struct Level {
-    YamlNode node;
-    std::optional<YamlNode> key;  // of a map, waiting for its value
-  };
-
-  [[noreturn]] void Refuse(const YAML::Mark& mark, const std::string& what) {
-    YamlNode at;
-    at.line = mark.line + 1;
-    at.column = mark.column + 1;
-    FailAt(name_, at, what);
-  }
-
-  YamlNode Node(YamlNode::Kind kind, const YAML::Mark& mark, const std::string& tag,
-                YAML::anchor_t anchor) {
-    if (anchor != 0) Refuse(mark, "expected no anchor, got one");
-    // yaml-cpp's own: "?" of a plain node, "!" of a quoted scalar.
-    const bool own = tag.empty() || tag == "?" || (tag == "!" && kind == YamlNode::Kind::scalar);
-    if (!own) Refuse(mark, "expected no tag, got " + Printable(tag));
-    YamlNode node;
-    node.kind = kind;
-    node.line = mark.line + 1;
-    node.column = mark.column + 1;
-    return node;
-  }
-
-  void Open(YamlNode node, const YAML::Mark& mark) {
-    if (levels_.size() >= kMaxDepth) {
-      Refuse(mark, "expected at most " + std::to_string(kMaxDepth) + " levels, got more");
-    }
-    levels_.push_back({std::move(node), std::nullopt});
-  }
-
-  void Close() {
-    YamlNode node = std::move(levels_.back().node);
-    levels_.pop_back();
-    Add(std::move(node));
-  }
-
-  void Add(YamlNode node) {
-    if (levels_.empty()) {
-      root_ = std::move(node);
-      return;
-    }
-    Level& level = levels_.back();
-    if (level.node.kind == YamlNode::Kind::sequence) {
-      level.node.items.push_back(std::move(node));
-    } else if (level.key) {
-      level.node.keys.push_back(*std::move(level.key));
-      level.node.items.push_back(std::move(node));
-      level.key.reset();
-    } else {
-      if (node.kind != YamlNode::Kind::scalar) {
-        FailAt(name_, node, "expected a plain key, got " + node.Describe());
-      }
-      if (level.node.keys.size() >= kMaxKeys) {
-        FailAt(name_, node, "expected at most " + std::to_string(kMaxKeys) + " keys, got more");
-      }
-      for (const YamlNode& key : level.node.keys) {
-        if (key.text == node.text) {
-          FailAt(name_, node, "expected each key once, got " + Printable(node.text) + " twice");
-        }
-      }
-      level.key = std::move(node);
-    }
-  }
-
-  const std::string& name_;
-  std::vector<Level> levels_;
-  YamlNode root_;
-};
+YamlNode At(int line, int column) {
+  YamlNode at;
+  at.line = line;
+  at.column = column;
+  return at;
+}
 
 }  // namespace
 
@@ -217,30 +115,70 @@ std::string YamlNode::Describe() const {
   return shown;
 }
 
-YamlNode ParseYaml(std::string_view text, const std::string& name) {
-  const YamlNode start;
+void YamlTree::CheckText(std::string_view text, const std::string& name) {
   if (text.size() > kMaxText) {
-    FailAt(name, start,
+    FailAt(name, At(1, 1),
            "expected at most 1 MiB of YAML, got " + std::to_string(text.size()) + " bytes");
   }
-  if (!IsUtf8(text)) FailAt(name, start, "expected UTF-8 text, got other bytes");
-  try {
-    std::istringstream in{std::string(text)};
-    YAML::Parser parser(in);
-    TreeBuilder tree(name);
-    parser.HandleNextDocument(tree);
-    YamlNode root = tree.Finish();
-    TreeBuilder second(name);
-    if (parser.HandleNextDocument(second)) {
-      FailAt(name, second.Finish(), "expected one document, got another");
-    }
-    return root;
-  } catch (const YAML::Exception& e) {
-    YamlNode at;
-    at.line = e.mark.line + 1;
-    at.column = e.mark.column + 1;
-    FailAt(name, at, "expected valid YAML, got " + Printable(e.msg, 120));
+  if (!IsUtf8(text)) FailAt(name, At(1, 1), "expected UTF-8 text, got other bytes");
+}
+
+YamlNode YamlTree::Node(YamlNode::Kind kind, int line, int column, bool anchored,
+                        const std::string& tag) const {
+  YamlNode node = At(line, column);
+  if (anchored) FailAt(name_, node, "expected no anchor, got one");
+  if (!tag.empty()) FailAt(name_, node, "expected no tag, got " + Printable(tag));
+  node.kind = kind;
+  return node;
+}
+
+void YamlTree::RefuseAlias(int line, int column) const {
+  FailAt(name_, At(line, column), "expected no alias, got one");
+}
+
+void YamlTree::Open(YamlNode node) {
+  if (levels_.size() >= kMaxDepth) {
+    FailAt(name_, node, "expected at most " + std::to_string(kMaxDepth) + " levels, got more");
   }
+  levels_.push_back({std::move(node), std::nullopt});
+}
+
+void YamlTree::Close() {
+  YamlNode node = std::move(levels_.back().node);
+  levels_.pop_back();
+  Add(std::move(node));
+}
+
+void YamlTree::Add(YamlNode node) {
+  if (levels_.empty()) {
+    root_ = std::move(node);
+    return;
+  }
+  Level& level = levels_.back();
+  if (level.node.kind == YamlNode::Kind::sequence) {
+    level.node.items.push_back(std::move(node));
+  } else if (level.key) {
+    level.node.keys.push_back(*std::move(level.key));
+    level.node.items.push_back(std::move(node));
+    level.key.reset();
+  } else {
+    if (node.kind != YamlNode::Kind::scalar) {
+      FailAt(name_, node, "expected a plain key, got " + node.Describe());
+    }
+    if (level.node.keys.size() >= kMaxKeys) {
+      FailAt(name_, node, "expected at most " + std::to_string(kMaxKeys) + " keys, got more");
+    }
+    for (const YamlNode& key : level.node.keys) {
+      if (key.text == node.text) {
+        FailAt(name_, node, "expected each key once, got " + Printable(node.text) + " twice");
+      }
+    }
+    level.key = std::move(node);
+  }
+}
+
+void FailParse(const std::string& name, int line, int column, const std::string& what) {
+  FailAt(name, At(line, column), "expected valid YAML, got " + Printable(what, 120));
 }
 
 }  // namespace xst::formats

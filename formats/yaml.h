@@ -1,4 +1,4 @@
-// YAML text to a tree that keeps places, on yaml-cpp's event parser. Hostile text is refused: more
+// YAML text to a tree that keeps places. Hostile text is refused: more
 // than 1 MiB, deeper than 16, anchors, aliases, tags, repeated keys, several documents.
 #pragma once
 

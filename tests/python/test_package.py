@@ -74,7 +74,23 @@ def test_the_wheel_holds_what_is_needed_and_no_more(built):
     assert all(n.startswith(("xlstm_stream/", f"xlstm_stream-{xst.__version__}.dist-info/")) for n in names)
     sources = {p.name for p in (PACKAGE / "xlstm_stream").iterdir() if p.suffix == ".py"}
     assert {n for n in wheel if n.endswith(".py")} == sources and {"py.typed", "_core.pyi"} <= wheel
-    assert len([n for n in wheel if n.endswith(".so")]) == 1
+    assert len([n for n in wheel if n.endswith(".so")]) == 1 and len(wheel) == len(sources) + 3
+    assert {n.removeprefix(f"{info}/") for n in names if n.startswith(info)} == {
+        "METADATA", "RECORD", "WHEEL", "licenses/LICENSE", "licenses/NOTICE", "licenses/THIRD_PARTY.md"}
+
+
+def test_the_extension_needs_no_library_that_a_machine_may_lack(built, tmp_path):
+    with zipfile.ZipFile(built[1]) as archive:
+        name = next(n for n in archive.namelist() if n.endswith(".so"))
+        module = pathlib.Path(archive.extract(name, tmp_path))
+    dynamic = run("readelf", "-d", module)
+    needed = set(re.findall(r"NEEDED.*\[(.*)\]", dynamic))
+    assert needed <= {"libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1"} | {n for n in needed if n.startswith("ld-linux")}
+    assert "RPATH" not in dynamic and "RUNPATH" not in dynamic
+    held = module.read_bytes()
+    for place in (ROOT, tmp_path.parents[1], pathlib.Path.home() / ".cache"):
+        assert str(place).encode() + b"/" not in held, place
+    assert ".symtab" not in run("readelf", "-SW", module)  # stripped
 
 
 def test_the_wheel_works_in_a_fresh_environment(built, tmp_path):
