@@ -8,6 +8,10 @@
 
 #include <cstring>
 
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 #include "hwy/highway.h"
 #include "kernels/cpu/features.h"
 
@@ -72,7 +76,9 @@ namespace xst::kernels {
 #endif
 
 XST_DECLARE_TABLE(single, float)
+#if HWY_TARGET != HWY_NEON || HWY_ARCH_ARM_A64  // targets.h says why
 XST_DECLARE_TABLE(wide, double)
+#endif
 #undef XST_DECLARE_TABLE
 
 }  // namespace xst::kernels
@@ -95,6 +101,18 @@ bool HasAvx512() {
 }
 #endif
 
+#if HWY_TARGETS & HWY_NEON
+#if HWY_ARCH_ARM_A64
+constexpr const Kernels<double>& kWideNeon = wide::N_NEON::kTable;
+#else
+constexpr Kernels<double> kWideNeon = [] {
+  Kernels<double> table = wide::N_SCALAR::kTable;
+  table.name = "neon";
+  return table;
+}();
+#endif
+#endif
+
 constexpr size_t kMaxTables = 3;
 
 // The tables of this machine, best first.
@@ -112,7 +130,7 @@ struct Available {
     if (HasAvx2()) Add(kernels::single::N_AVX2::kTable, kernels::wide::N_AVX2::kTable);
 #endif
 #if HWY_TARGETS & HWY_NEON
-    Add(kernels::single::N_NEON::kTable, kernels::wide::N_NEON::kTable);
+    Add(kernels::single::N_NEON::kTable, kWideNeon);
 #endif
     Add(kernels::single::N_SCALAR::kTable, kernels::wide::N_SCALAR::kTable);
   }
@@ -150,6 +168,15 @@ const Kernels<double>* FindCpuKernels(const char* name) {
 bool HasAvx512Vnni() {
 #if HWY_ARCH_X86
   static const bool has = __builtin_cpu_supports("avx512vnni");
+  return has;
+#else
+  return false;
+#endif
+}
+
+bool HasDotProduct() {
+#if defined(__aarch64__)
+  static const bool has = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
   return has;
 #else
   return false;

@@ -95,6 +95,20 @@ HWY_INLINE V Rounded(V v) {
 #endif
 }
 
+// a / b, rounded once. NEON of 32-bit ARM has estimates alone, and none for the largest floats.
+HWY_INLINE V Divide(V a, V b) {
+#if HWY_TARGET == HWY_NEON && HWY_ARCH_ARM_V7
+  HWY_ALIGN Real quotients[kLanes];
+  HWY_ALIGN Real divisors[kLanes];
+  hn::Store(a, D(), quotients);
+  hn::Store(b, D(), divisors);
+  for (size_t i = 0; i < kLanes; ++i) quotients[i] /= divisors[i];
+  return hn::Load(D(), quotients);
+#else
+  return hn::Div(a, b);
+#endif
+}
+
 HWY_INLINE Real Sum(V v) { return hn::GetLane(hn::SumOfLanes(D(), v)); }
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE

@@ -1,6 +1,6 @@
 // Elementary functions, with error bounds in units in the last place of the true value, over all
-// floats unless said otherwise. Results below the smallest normal float may be flushed to zero. A
-// NaN stays one. In double they are within 1e-11 of the true value, relatively.
+// floats unless said otherwise. Results below twice the smallest normal float may be flushed to
+// zero. A NaN stays one. In double they are within 1e-11 of the true value, relatively.
 #include "kernels/cpu/lanes-inl.h"
 
 #if defined(XST_KERNELS_CPU_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -45,10 +45,10 @@ HWY_INLINE V LogSigmoid(V x) {
 }
 
 // 1 / (1 + e^-x). 2.5 ulp.
-HWY_INLINE V Sigmoid(V x) { return hn::Div(Splat(1.0f), hn::Add(Splat(1.0f), Exp(hn::Neg(x)))); }
+HWY_INLINE V Sigmoid(V x) { return Divide(Splat(1.0f), hn::Add(Splat(1.0f), Exp(hn::Neg(x)))); }
 
 // x sigmoid(x); 0 below -88.7. 2.5 ulp above.
-HWY_INLINE V Silu(V x) { return hn::Div(x, hn::Add(Splat(1.0f), Exp(hn::Neg(x)))); }
+HWY_INLINE V Silu(V x) { return Divide(x, hn::Add(Splat(1.0f), Exp(hn::Neg(x)))); }
 
 }  // namespace xst::kernels::XST_ARITHMETIC::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

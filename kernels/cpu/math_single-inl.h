@@ -48,7 +48,7 @@ HWY_INLINE V Expm1NonPositive(V x) {
 
 // ln(1 + x) for 0 <= x <= 1, by 2 atanh(x / (2 + x)). 2 ulp.
 HWY_INLINE V Log1pUnit(V x) {
-  const V s = hn::Div(x, hn::Add(x, Splat(2.0f)));
+  const V s = Divide(x, hn::Add(x, Splat(2.0f)));
   const V t = hn::Mul(s, s);
   const V r = Polynomial(t, 0.333333343f, 0.199998528f, 0.142961785f, 0.108532876f, 0.11612165f);
   const V s2 = hn::Add(s, s);
@@ -63,7 +63,7 @@ HWY_INLINE V Tanh(V x) {
       Polynomial(t, -0.333333313f, 0.133331135f, -0.0539094284f, 0.0213093888f, -0.00661022775f);
   const V small = hn::MulAdd(hn::Mul(x, t), p, x);
   const V e = Exp(hn::Add(a, a));
-  const V large = hn::Sub(Splat(1.0f), hn::Div(Splat(2.0f), hn::Add(e, Splat(1.0f))));
+  const V large = hn::Sub(Splat(1.0f), Divide(Splat(2.0f), hn::Add(e, Splat(1.0f))));
   return hn::IfThenElse(hn::Lt(a, Splat(0.55f)), small, hn::CopySign(large, x));
 }
 

@@ -35,7 +35,7 @@ HWY_INLINE V Expm1NonPositive(V x) {
 
 // ln(1 + x) for 0 <= x <= 1, by 2 atanh(x / (2 + x)).
 HWY_INLINE V Log1pUnit(V x) {
-  const V s = hn::Div(x, hn::Add(x, Splat(2.0)));
+  const V s = Divide(x, hn::Add(x, Splat(2.0)));
   const V r = Polynomial(hn::Mul(s, s), 1.0, 1.0 / 3, 1.0 / 5, 1.0 / 7, 1.0 / 9, 1.0 / 11, 1.0 / 13,
                          1.0 / 15, 1.0 / 17, 1.0 / 19, 1.0 / 21, 1.0 / 23);
   return hn::Mul(hn::Add(s, s), r);
@@ -43,7 +43,7 @@ HWY_INLINE V Log1pUnit(V x) {
 
 HWY_INLINE V Tanh(V x) {
   const V e = Expm1NonPositive(hn::Mul(Splat(-2.0), hn::Abs(x)));
-  return hn::CopySign(hn::Div(e, hn::Add(e, Splat(2.0))), x);
+  return hn::CopySign(Divide(e, hn::Add(e, Splat(2.0))), x);
 }
 
 // 2 / sqrt(pi) e^-t x (1 + 2t/3 (1 + 2t/5 (1 + 2t/7 (...)))) with t = x^2: no term is negative.

@@ -26,8 +26,8 @@ HWY_INLINE void Gates(const MlstmCell& o, const Real* frame, Real* state, size_t
     V i = lanes.Load(frame + o.gates + h);
     V f = lanes.Load(frame + o.gates + o.heads + h);
     if (o.gate_cap > 0) {
-      i = hn::Mul(cap, Tanh(hn::Div(i, cap)));
-      f = hn::Mul(cap, Tanh(hn::Div(f, cap)));
+      i = hn::Mul(cap, Tanh(Divide(i, cap)));
+      f = hn::Mul(cap, Tanh(Divide(f, cap)));
     }
     Real* at = state + o.m + h;
     const V forget = hn::Add(LogSigmoid(f), lanes.Load(at));
@@ -70,7 +70,7 @@ HWY_INLINE void Columns(const Head& head, size_t begin, Lanes lanes) {
   }
   HWY_UNROLL(8)
   for (size_t i = 0; i < kVectors; ++i) {
-    const V h = hn::Div(hn::Mul(sums[i], head.h_scale), head.h_divisor);
+    const V h = Divide(hn::Mul(sums[i], head.h_scale), head.h_divisor);
     lanes.Store(h, head.h + begin + i * kLanes);
   }
 }

@@ -41,8 +41,8 @@ HWY_NOINLINE void Scan(const MlstmCell& o, const Sequence<Real>& s, size_t h, St
   ForLanes(0, s.count, [&](size_t t, auto lanes) HWY_ATTR {
     V vi = lanes.Load(i + t), vf = lanes.Load(lf + t);
     if (o.gate_cap > 0) {
-      vi = hn::Mul(cap, Tanh(hn::Div(vi, cap)));
-      vf = hn::Mul(cap, Tanh(hn::Div(vf, cap)));
+      vi = hn::Mul(cap, Tanh(Divide(vi, cap)));
+      vf = hn::Mul(cap, Tanh(Divide(vf, cap)));
     }
     lanes.Store(vi, i + t);
     lanes.Store(LogSigmoid(vf), lf + t);

@@ -24,8 +24,7 @@ void Run(const Pointwise& o, Real* frame, Range r) {
       return Apply(o, frame, r, [](V x) HWY_ATTR { return AtLeast(x, hn::Zero(D())); });
     case PointwiseKind::soft_cap: {
       const V cap = Splat(o.cap);
-      return Apply(o, frame, r,
-                   [cap](V x) HWY_ATTR { return hn::Mul(cap, Tanh(hn::Div(x, cap))); });
+      return Apply(o, frame, r, [cap](V x) HWY_ATTR { return hn::Mul(cap, Tanh(Divide(x, cap))); });
     }
   }
 }

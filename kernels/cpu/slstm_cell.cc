@@ -75,7 +75,7 @@ HWY_INLINE void Cell(const SlstmCell& o, Real* frame, Real* state, size_t channe
     const V forget = AtMost(Exp(hn::Sub(lfm, m_new)), one);
     const V c_new = hn::MulAdd(forget, lanes.Load(c), hn::Mul(input, z));
     const V n_new = hn::MulAdd(forget, n_old, input);
-    out = hn::Div(hn::Mul(out_gate, c_new), n_new);
+    out = Divide(hn::Mul(out_gate, c_new), n_new);
 #ifdef XST_WIDE
     // The m of a snapshot is float; c and n follow it.
     const V m_kept = Rounded(m_new);

@@ -8,6 +8,12 @@
 #define XST_ARITHMETIC single
 #endif
 
+// 32-bit ARM: NEON where the compiler's flags have it, and without vectors of doubles.
+#if defined(__arm__) && (defined(XST_WIDE) || !defined(__ARM_NEON)) && \
+    !defined(HWY_COMPILE_ONLY_SCALAR)
+#define HWY_COMPILE_ONLY_SCALAR
+#endif
+
 // The fallback is truly one lane on every compiler.
 #define HWY_BROKEN_EMU128 1
 #if defined(XST_MINIMAL)
