@@ -78,25 +78,25 @@ HWY_INLINE void Rows(const Linear& o, size_t row, const Real* x, Real* y) {
 }
 
 #ifdef XST_PANEL_INTEGER
-template <class W, bool kVnni>
+template <class W, bool kDot>
 HWY_NOINLINE void IntegerPanels(const Linear& o, const Real* x, Real* y, Range r) {
   IntegerInput<W> input;
   input.Set(x, o.w.cols);
   for (size_t v = r.begin * kPanelVectors; v < r.end * kPanelVectors; v += kPanelVectors) {
     V sums[1][kPanelVectors];
-    IntegerProduct<W, kVnni>(o.w, v, &input, sums);
+    IntegerProduct<W, kDot>(o.w, v, &input, sums);
     for (size_t i = 0; i < kPanelVectors; ++i) Store(o, y, (v + i) * kLanes, sums[0][i]);
   }
 }
 
 // Of `kStreams` streams of a batch from `s` on, whose digits begin at `inputs`.
-template <class W, bool kVnni, size_t kStreams>
+template <class W, bool kDot, size_t kStreams>
 HWY_INLINE void IntegerPanel(const Linear& o, const Batch<Real>& b, size_t s, size_t v,
                              const IntegerInput<W>* inputs) {
   const size_t words = (o.w.cols + W::kColumns - 1) / W::kColumns;
   V sums[kStreams][kPanelVectors];
-  IntegerProduct<W, kVnni>(o.w, v, inputs, sums,
-                           kStreams > 1 && b.ahead ? b.ahead->Take(words) : nullptr);
+  IntegerProduct<W, kDot>(o.w, v, inputs, sums,
+                          kStreams > 1 && b.ahead ? b.ahead->Take(words) : nullptr);
   for (size_t j = 0; j < kStreams; ++j) {
     for (size_t i = 0; i < kPanelVectors; ++i) {
       Store(o, b.frames[s + j] + o.y, (v + i) * kLanes, sums[j][i]);
@@ -104,7 +104,7 @@ HWY_INLINE void IntegerPanel(const Linear& o, const Batch<Real>& b, size_t s, si
   }
 }
 
-template <class W, bool kVnni>
+template <class W, bool kDot>
 HWY_NOINLINE void IntegerPanels(const Linear& o, const Batch<Real>& b, Range r) {
   IntegerInput<W> inputs[kIntegerChunk];
   for (size_t begin = 0; begin < b.count; begin += kIntegerChunk) {
@@ -113,15 +113,16 @@ HWY_NOINLINE void IntegerPanels(const Linear& o, const Batch<Real>& b, Range r) 
     for (size_t v = r.begin * kPanelVectors; v < r.end * kPanelVectors; v += kPanelVectors) {
       size_t s = 0;
       for (; s + kIntegerStreams <= n; s += kIntegerStreams) {
-        IntegerPanel<W, kVnni, kIntegerStreams>(o, b, begin + s, v, inputs + s);
+        IntegerPanel<W, kDot, kIntegerStreams>(o, b, begin + s, v, inputs + s);
       }
-      for (; s < n; ++s) IntegerPanel<W, kVnni, 1>(o, b, begin + s, v, inputs + s);
+      for (; s < n; ++s) IntegerPanel<W, kDot, 1>(o, b, begin + s, v, inputs + s);
     }
   }
 }
 #endif
 
-// f(whether it is AVX512-VNNI's) where products of this matrix are made in integers; else false.
+// f(whether it is AVX512-VNNI's or SDOT's) where products of this matrix are made in integers; else
+// false.
 template <class W, class F>
 HWY_INLINE bool InIntegers([[maybe_unused]] const Matrix& m, [[maybe_unused]] const F& f) {
 #ifdef XST_PANEL_INTEGER
@@ -129,6 +130,8 @@ HWY_INLINE bool InIntegers([[maybe_unused]] const Matrix& m, [[maybe_unused]] co
     if (m.cols <= kMaxIntegerColumns) {
       if constexpr (HWY_TARGET == HWY_AVX3) {
         if (HasAvx512Vnni()) return f(std::true_type()), true;
+      } else if constexpr (HWY_TARGET == HWY_NEON) {
+        if (HasDotProduct()) return f(std::true_type()), true;
       }
       return f(std::false_type()), true;
     }
@@ -147,7 +150,7 @@ HWY_NOINLINE void RunAs(const Linear& o, Real* frame, Range r) {
     for (; row < r.end; ++row) Rows<W, 1>(o, row, x, y);
     return;
   }
-  if (InIntegers<W>(o.w, [&](auto vnni) HWY_ATTR { IntegerPanels<W, vnni()>(o, x, y, r); })) return;
+  if (InIntegers<W>(o.w, [&](auto dot) HWY_ATTR { IntegerPanels<W, dot()>(o, x, y, r); })) return;
   for (size_t v = r.begin * kPanelVectors; v < r.end * kPanelVectors; v += kGroup) {
     Panel<W>(o, x, y, v);
   }
@@ -159,7 +162,7 @@ void Run(const Linear& o, Real* frame, Range r) {
 
 template <class W>
 HWY_NOINLINE void RunManyAs(const Linear& o, const Batch<Real>& b, Range r) {
-  if (InIntegers<W>(o.w, [&](auto vnni) HWY_ATTR { IntegerPanels<W, vnni()>(o, b, r); })) return;
+  if (InIntegers<W>(o.w, [&](auto dot) HWY_ATTR { IntegerPanels<W, dot()>(o, b, r); })) return;
   ForRowVectors(r.begin * kPanelVectors, r.end * kPanelVectors, [&](auto n, size_t v) HWY_ATTR {
     PanelProducts<W, n()>(
         o.w, v, b.count, [&](size_t s) HWY_ATTR { return b.frames[s] + o.x; },

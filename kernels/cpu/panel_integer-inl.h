@@ -35,11 +35,12 @@ struct Digits {
 
 // Defined for targets that have them.
 #undef XST_PANEL_INTEGER
-#if !defined(XST_WIDE) && (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3)
+#if !defined(XST_WIDE) && (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || \
+                           (HWY_TARGET == HWY_NEON && HWY_ARCH_ARM_A64))
 #define XST_PANEL_INTEGER
 #endif
 
-#ifdef XST_PANEL_INTEGER
+#if defined(XST_PANEL_INTEGER) && HWY_TARGET != HWY_NEON
 template <>
 struct Digits<I16> {
   static constexpr bool kUse = true;
@@ -51,8 +52,7 @@ struct Digits<I16> {
 };
 #endif
 
-#if !defined(XST_WIDE) && HWY_TARGET == HWY_AVX3
-// The weights are taken as w + 128, from 0 on, and 128 times the sum of the digits off again.
+#if defined(XST_PANEL_INTEGER) && HWY_TARGET != HWY_AVX2
 template <>
 struct Digits<I8> {
   static constexpr bool kUse = true;
@@ -60,7 +60,8 @@ struct Digits<I8> {
   static constexpr size_t kCount = 3, kBlock = 8192;
   static constexpr int kBits = 23, kBase = 253;
   static constexpr float kMargin = 1.03f;
-  static constexpr bool kUnsignedWeights = true;
+  // The weights are taken as w + 128, from 0 on, and 128 times the sum of the digits off again.
+  static constexpr bool kUnsignedWeights = HWY_TARGET == HWY_AVX3;
 };
 #endif
 
@@ -141,19 +142,19 @@ struct IntegerInput {
   }
 };
 
-// sum + the products of the i16, or of u8 w and i8 x, in each word. kVnni: one instruction; without
-// it others with the same result.
-template <class W, bool kVnni>
+// sum + the products of the i16, or of u8 w (AVX-512) or i8 w and i8 x, in each word. kDot: one
+// instruction; without it others with the same result.
+template <class W, bool kDot>
 HWY_INLINE VWord AddProducts(VWord sum, VWord w, VWord x) {
 #if HWY_TARGET == HWY_AVX3
   if constexpr (W::kColumns == 2) {
-    if constexpr (kVnni) {
+    if constexpr (kDot) {
       asm("vpdpwssd %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(x.raw));
       return sum;
     }
     return hn::Add(sum, VWord{_mm512_madd_epi16(w.raw, x.raw)});
   } else {
-    if constexpr (kVnni) {
+    if constexpr (kDot) {
       asm("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(x.raw));
       return sum;
     }
@@ -168,20 +169,34 @@ HWY_INLINE VWord AddProducts(VWord sum, VWord w, VWord x) {
     return hn::Add(sum, hn::Add(VWord{_mm512_madd_epi16(w_odd.raw, x_odd.raw)},
                                 VWord{_mm512_madd_epi16(w_even.raw, x_even.raw)}));
   }
+#elif HWY_TARGET == HWY_NEON
+  static_assert(W::kColumns == 4);
+  const int8x16_t wb = vreinterpretq_s8_s32(w.raw), xb = vreinterpretq_s8_s32(x.raw);
+  if constexpr (kDot) {
+    // The first line is for the assembler alone: the compiler's own code is for all of ARMv8.
+    asm(".arch armv8.2-a+crypto+dotprod\n\tsdot %0.4s, %1.16b, %2.16b"
+        : "+w"(sum.raw)
+        : "w"(wb), "w"(xb));
+    return sum;
+  }
+  // Two products of at most 128 * 127 fit 16 bits.
+  const int16x8_t pairs =
+      vpaddq_s16(vmull_s8(vget_low_s8(wb), vget_low_s8(xb)), vmull_high_s8(wb, xb));
+  return VWord{vpadalq_s16(sum.raw, pairs)};
 #else
-  static_assert(W::kColumns == 2 && !kVnni);
+  static_assert(W::kColumns == 2 && !kDot);
   return hn::Add(sum, VWord{_mm256_madd_epi16(w.raw, x.raw)});
 #endif
 }
 
 // Streams whose sums are in flight at once, and those whose digits lie beside a panel in L1.
-inline constexpr size_t kIntegerStreams = HWY_TARGET == HWY_AVX2 ? 2 : 4;
+inline constexpr size_t kIntegerStreams = HWY_TARGET == HWY_AVX3 ? 4 : 2;
 inline constexpr size_t kIntegerChunk = 8;
 
 // sums[s][i] = the sum over columns k of m[row vector first + i][k] * x[s][k], for one panel: the
 // same for any kStreams, as only the additions of floats have an order. Meanwhile a line a word
 // from `ahead` on comes into L2, unless it is null.
-template <class W, bool kVnni, size_t kStreams>
+template <class W, bool kDot, size_t kStreams>
 HWY_INLINE void IntegerProduct(const Matrix& m, size_t first, const IntegerInput<W>* x,
                                V (&sums)[kStreams][kPanelVectors],
                                const std::byte* ahead = nullptr) {
@@ -201,7 +216,7 @@ HWY_INLINE void IntegerProduct(const Matrix& m, size_t first, const IntegerInput
     for (size_t t = 0; t < kTurns * kStreams; ++t) {
       HWY_UNROLL(3)
       for (size_t d = 0; d < G::kCount; ++d) {
-        HWY_UNROLL(2)
+        HWY_UNROLL(4)
         for (size_t i = 0; i < kPanelVectors; ++i) {
           const bool offset = G::kUnsignedWeights && t < kStreams && begin == 0;
           exact[t][d][i] = offset ? hn::Set(DWord(), x[t].offset[d]) : hn::Zero(DWord());
@@ -210,7 +225,7 @@ HWY_INLINE void IntegerProduct(const Matrix& m, size_t first, const IntegerInput
     }
     const auto add = [&](size_t k, size_t t) HWY_ATTR {
       VWord wk[kPanelVectors];
-      HWY_UNROLL(2)
+      HWY_UNROLL(4)
       for (size_t i = 0; i < kPanelVectors; ++i) {
         wk[i] = W::Load(w + k * kUnit + i * kLanes);
         if constexpr (G::kUnsignedWeights) {
@@ -222,10 +237,10 @@ HWY_INLINE void IntegerProduct(const Matrix& m, size_t first, const IntegerInput
         HWY_UNROLL(3)
         for (size_t d = 0; d < G::kCount; ++d) {
           const VWord xk = x[s].Word(d, k * W::kColumns);
-          HWY_UNROLL(2)
+          HWY_UNROLL(4)
           for (size_t i = 0; i < kPanelVectors; ++i) {
             VWord& sum = exact[t * kStreams + s][d][i];
-            sum = AddProducts<W, kVnni>(sum, wk[i], xk);
+            sum = AddProducts<W, kDot>(sum, wk[i], xk);
           }
         }
       }
@@ -244,7 +259,7 @@ HWY_INLINE void IntegerProduct(const Matrix& m, size_t first, const IntegerInput
     for (; k < end; ++k) add(k, 0);
     HWY_UNROLL(4)
     for (size_t s = 0; s < kStreams; ++s) {
-      HWY_UNROLL(2)
+      HWY_UNROLL(4)
       for (size_t i = 0; i < kPanelVectors; ++i) {
         V number = hn::Zero(D());
         HWY_UNROLL(3)
