@@ -1,6 +1,7 @@
 #include "formats/safetensors_header.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 
@@ -14,6 +15,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxAxes = 8;
+constexpr uint64_t kMostElements = PTRDIFF_MAX / sizeof(float);  // they are read as floats
 
 // {"NAME": {"dtype": "F32", "shape": [..], "data_offsets": [begin, end]}, "__metadata__": {..}}
 class HeaderReader : public nlohmann::json_sax<json> {
@@ -169,6 +171,10 @@ std::vector<Safetensors::Entry> ParseSafetensorsHeader(const std::string& text, 
     if (end > file_bytes - data_start) {
       fail(tensor + ": expected its data in the file, got an end at " + std::to_string(end) +
            " of " + std::to_string(file_bytes - data_start));
+    }
+    if (entry.length / size > kMostElements) {
+      fail(tensor + ": expected a tensor for " + std::to_string(8 * sizeof(size_t)) +
+           "-bit addresses, got " + std::to_string(entry.length) + " bytes");
     }
     entry.offset += data_start;
   }

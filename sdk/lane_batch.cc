@@ -75,7 +75,7 @@ LaneBatch::LaneBatch(const ModelCore& model, size_t streams) : model_(model) {
   stride_ =
       OddLines((plan.frame_size - plan.state_size) * model.element_bytes()) / model.element_bytes();
   Fault fault;
-  if (Memory::Allocate(tile * stride_ * model.element_bytes(), &activations_, &fault) !=
+  if (Memory::Allocate(uint64_t{tile} * stride_ * model.element_bytes(), &activations_, &fault) !=
       Status::ok) {
     throw std::bad_alloc();
   }

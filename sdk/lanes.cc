@@ -152,7 +152,7 @@ Lanes::Lanes(std::shared_ptr<const Model> model, uint32_t capacity) {
     }
     if (!core.device_model && !core.on_reference()) streams_->batch.emplace(core, capacity);
     const size_t bytes = OddLines(core.info.session_bytes);
-    if (Memory::Allocate(bytes * capacity, &streams_->frames, &fault) != Status::ok) {
+    if (Memory::Allocate(uint64_t{bytes} * capacity, &streams_->frames, &fault) != Status::ok) {
       throw Error(fault);
     }
     streams_->lanes.reserve(capacity);

@@ -8,12 +8,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace xst {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
+constexpr uint64_t kMost = std::numeric_limits<size_t>::max() - 2 * kHugePage;
 
 struct File {
   int fd;
@@ -39,7 +41,12 @@ Memory& Memory::operator=(Memory&& other) noexcept {
   return *this;
 }
 
-Status Memory::Allocate(size_t bytes, Memory* out, Fault* fault) {
+Status Memory::Allocate(uint64_t wanted, Memory* out, Fault* fault) {
+  if (wanted > kMost) {
+    return fault->Set(Status::out_of_memory, "memory: expected %llu bytes, got %zu-bit addresses",
+                      static_cast<unsigned long long>(wanted), 8 * sizeof(size_t));
+  }
+  const auto bytes = static_cast<size_t>(wanted);
   // A huge page only pays for what fills most of one.
   const bool huge = bytes >= kHugePage / 2;
   const size_t whole = huge ? (bytes + kHugePage - 1) / kHugePage * kHugePage : bytes;
@@ -81,6 +88,11 @@ Status Memory::ReadFile(const std::string& path, size_t copy_below, Memory* out,
   if (fstat(file.fd, &info) != 0 || !S_ISREG(info.st_mode)) {
     return fault->Set(Status::io_error, "%s: expected a regular file, got something else",
                       path.c_str());
+  }
+  if (static_cast<uint64_t>(info.st_size) > kMost) {
+    return fault->Set(Status::out_of_memory,
+                      "%s: expected a file for %zu-bit addresses, got %lld bytes", path.c_str(),
+                      8 * sizeof(size_t), static_cast<long long>(info.st_size));
   }
   const auto size = static_cast<size_t>(info.st_size);
   if (size == 0) {

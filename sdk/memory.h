@@ -22,7 +22,7 @@ class Memory {
   Memory& operator=(Memory&& other) noexcept;
 
   // `bytes` zeroed, writable, every page present.
-  static Status Allocate(size_t bytes, Memory* out, Fault* fault);
+  static Status Allocate(uint64_t bytes, Memory* out, Fault* fault);
   // Maps `path` read-only; files under `copy_below` bytes are copied instead, so that a later cut
   // of the file cannot fault.
   static Status ReadFile(const std::string& path, size_t copy_below, Memory* out, Fault* fault);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <new>
 
 #include "formats/snapshot.h"
@@ -165,6 +166,12 @@ Status OpenCore(Memory file, const std::string& name, const Options& options,
       }
     }
     FillInfo(core.get());
+    if (core->info.session_bytes > std::numeric_limits<size_t>::max() / 2) {  // 32-bit addresses
+      return fault->Set(Status::out_of_memory,
+                        "%s: expected memory for a stream of %llu bytes, got %zu-bit addresses",
+                        name.c_str(), static_cast<unsigned long long>(core->info.session_bytes),
+                        8 * sizeof(size_t));
+    }
     *out = std::move(core);
     return Status::ok;
   } catch (const std::bad_alloc&) {

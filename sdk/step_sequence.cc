@@ -27,7 +27,7 @@ StepSequence::StepSequence(const ModelCore& model, size_t steps) : model_(model)
   }
   steps = std::min(steps, kMost);
   Fault fault;
-  if (Memory::Allocate((steps * stride_ + scratch) * sizeof(float), &memory_, &fault) !=
+  if (Memory::Allocate((uint64_t{steps} * stride_ + scratch) * sizeof(float), &memory_, &fault) !=
       Status::ok) {
     throw std::bad_alloc();
   }

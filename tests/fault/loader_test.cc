@@ -1,7 +1,9 @@
 // A small model file, cut at every length and with every bit flipped, as it is and with all
 // checksums right again: a clean error or a valid model, and a valid model steps.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <fstream>
 #include <string_view>
 
 #include "sdk/session.h"
@@ -141,6 +143,24 @@ TEST_P(Loader, EveryResealedBitFlipIsRefusedOrSteps) {
   // A wrapper's numbers are free too; an lm's sizes are tied to its tensors.
   if (GetParam().yaml == test::kWrapped) {
     EXPECT_GT(other_configs, 100u);
+  }
+}
+
+// Offsets and sizes are 64 bits wide on every machine.
+TEST(FileOfFiveGigabytes, IsRefusedNamingIt) {
+  const formats::test::ScratchFolder folder;
+  const std::string path = folder / "huge.xst";
+  std::ofstream(path) << "XST1";
+  ASSERT_EQ(truncate(path.c_str(), off_t{5} << 30), 0);  // sparse
+  try {
+    Model::open(path);
+    FAIL() << "it opened";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string_view(e.what()).find(path), std::string_view::npos) << e.what();
+    if (sizeof(size_t) == 4) {
+      EXPECT_EQ(e.code(), Status::out_of_memory) << e.what();
+      EXPECT_NE(std::string_view(e.what()).find("32-bit"), std::string_view::npos) << e.what();
+    }
   }
 }
 
