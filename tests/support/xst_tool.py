@@ -8,12 +8,14 @@ import subprocess
 import numpy as np
 
 BIN = pathlib.Path(os.environ["XST_BIN_DIR"])
+HOST_BIN = pathlib.Path(os.environ.get("XST_HOST_BIN_DIR", BIN))  # models may be packed on another machine
 VECTORS = pathlib.Path(os.environ["XST_TEST_DATA"])
 
 
 def xst(*args, stdin=None, timeout=120):
     """The finished process; stdin bytes or none, stdout and stderr as bytes."""
-    return subprocess.run([BIN / "xst", *map(str, args)], input=stdin, capture_output=True, timeout=timeout)
+    folder = HOST_BIN if args and args[0] in ("pack", "unpack") else BIN
+    return subprocess.run([folder / "xst", *map(str, args)], input=stdin, capture_output=True, timeout=timeout)
 
 
 def good(*args, stdin=None, timeout=120):
@@ -34,7 +36,9 @@ def case_id(case):
 
 
 def isas():
-    """The instruction sets that this CPU has and the tool must offer."""
+    """The instruction sets that this CPU, or the emulated one, has and the tool must offer."""
+    if "XST_ISAS" in os.environ:
+        return os.environ["XST_ISAS"].split()
     flags = set()
     with open("/proc/cpuinfo") as f:
         for line in f:
