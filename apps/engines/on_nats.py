@@ -56,7 +56,7 @@ async def own(js, model, sensor, chunk, wait):
     while True:
         try:
             batch = await messages.fetch(chunk, timeout=wait)
-        except nats.errors.TimeoutError:
+        except TimeoutError:  # nats-py raises its own or asyncio's
             await messages.consumer_info()  # an error if the server has dropped it, as of an owner that slept
             continue
         taken += len(batch)
@@ -96,4 +96,4 @@ if __name__ == "__main__":
     try:
         asyncio.run(main(**vars(parser.parse_args())))
     except (RuntimeError, nats.errors.Error, TimeoutError, OSError, contract.xst.Error) as error:
-        sys.exit(f"on_nats: error: {error or 'expected an answer of the server in time, got none'}")
+        sys.exit(f"on_nats: error: {str(error) or repr(error)}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""kills.py --engine nats --kills N [--seed S]: kill -9 of the owners of streams, and what comes out."""
+"""kills.py --engine nats|flink --kills N [--seed S]: kill -9 of the owners of streams, and what comes out."""
 
 import argparse
 import importlib
@@ -11,7 +11,7 @@ import time
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--engine", choices=["nats"], required=True)
+    parser.add_argument("--engine", choices=["nats", "flink"], required=True)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()

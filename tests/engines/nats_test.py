@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 
 import nats
 import numpy as np
@@ -88,6 +89,18 @@ async def test_a_bad_message_is_named_and_passed_over(model, js, sensors, start,
     assert messages[1].headers["Nats-Msg-Id"] == f"a.{bad.seq}" and not messages[1].data
     x = list(sensors.sent["a"].values())
     assert messages[0].data + messages[2].data == streams.uninterrupted(model, np.concatenate(x)).tobytes()
+
+
+@with_owner
+async def test_the_readme_s_client(model, js, sensors, start, owners):
+    text = (streams.ROOT / "apps/engines/README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0].replace("bed1", "a")
+    assert "nats.connect()" in code
+    url = js._nc.connected_url.geturl()
+    client = await asyncio.create_subprocess_exec(sys.executable, "-c", code.replace("connect()", f"connect('{url}')"),
+                                                  stdout=asyncio.subprocess.PIPE)
+    said, _ = await client.communicate()
+    assert client.returncode == 0 and said.startswith(b"a.1 [["), owners[0].said()
 
 
 @with_owner

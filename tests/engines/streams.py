@@ -9,7 +9,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("XST_BIN_DIR", ROOT / "build/release/bin"))
-PATIENCE_S = 120  # with what does not get on; never what is measured
+PATIENCE_S = 300  # with what does not get on; never what is measured
 
 
 def wait(done, what):
