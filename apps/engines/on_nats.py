@@ -4,24 +4,24 @@ Stream xst_in, subjects xst.in.SENSOR: messages of float32 rows, any number in e
 subjects xst.out.SENSOR: for each its output rows, under the id (Nats-Msg-Id) SENSOR.SEQUENCE of the input.
 Bucket xst_state: for each sensor arch_hash, the last sequence stepped, the snapshot.
 
-Exactly once: a chunk's outputs are published and acknowledged, then the state that includes them is
-written if the bucket still has the owner's revision. Killed in between, the next owner steps the chunk
-again from the state before it: the same bits under the same ids, dropped by JetStream in its duplicate
-window and by a reader who goes by the sequence. An owner begins by writing what it read, so an older
-one that wakes up holds a stale revision: its write is refused, it stops, and what it had published is
-what the new owner publishes.
+Exactly once: a chunk's outputs are published and acknowledged, then the state that includes them is written
+if the bucket still has the owner's revision. Killed in between, the next owner steps the chunk again from the
+state before: the same bits and ids, dropped by JetStream in its duplicate window and by a reader who goes by the
+sequence. An owner begins by writing what it read, so an older one that wakes up holds a stale revision: its
+write is refused, it stops, and what it had published is what the new owner publishes.
 """
 
 import argparse
 import asyncio
+import contextlib
 import sys
+import time
 
 import contract
-import nats
 import nats.errors
 import numpy as np
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
+from nats.js.errors import BadRequestError, KeyNotFoundError, KeyWrongLastSequenceError
 
 TIMEOUT_S = 60  # for an answer of the server
 
@@ -49,14 +49,16 @@ async def own(js, model, sensor, chunk, wait):
     stream, bucket = contract.open(model), await js.key_value("xst_state")
     last, revision = await read(bucket, sensor, stream)
     revision = await write(bucket, sensor, stream, last, revision)
-    messages = await js.pull_subscribe(f"xst.in.{sensor}", config=ConsumerConfig(
+    messages = await js.subscribe(f"xst.in.{sensor}", config=ConsumerConfig(
         deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=last + 1, ack_policy=AckPolicy.NONE,
-        inactive_threshold=TIMEOUT_S))
+        inactive_threshold=TIMEOUT_S, flow_control=True, idle_heartbeat=5))
     taken, width = 0, stream.input_width
     while True:
-        try:
-            batch = await messages.fetch(chunk, timeout=wait)
-        except TimeoutError:  # nats-py raises its own or asyncio's
+        batch, end = [], time.monotonic() + wait
+        with contextlib.suppress(TimeoutError):
+            while len(batch) < chunk and (left := end - time.monotonic()) > 0:
+                batch.append(await messages.next_msg(timeout=left))
+        if not batch:
             await messages.consumer_info()  # an error if the server has dropped it, as of an owner that slept
             continue
         taken += len(batch)
@@ -76,12 +78,10 @@ async def own(js, model, sensor, chunk, wait):
 
 async def main(model, sensors, server, chunk, wait):
     js = (await nats.connect(server)).jetstream(timeout=TIMEOUT_S)
-    for name in ("xst_in", "xst_out"):
-        try:
-            await js.stream_info(name)
-        except NotFoundError:
-            await js.add_stream(name=name, subjects=[name.replace("_", ".") + ".*"])
-    await js.create_key_value(bucket="xst_state")
+    for made in (js.add_stream(name="xst_in", subjects=["xst.in.*"]),
+                 js.add_stream(name="xst_out", subjects=["xst.out.*"]), js.create_key_value(bucket="xst_state")):
+        with contextlib.suppress(BadRequestError):  # it is there, with settings of its own
+            await made
     print("ready", flush=True)
     await asyncio.gather(*(own(js, model, sensor, chunk, wait) for sensor in sensors))
 

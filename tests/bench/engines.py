@@ -72,7 +72,7 @@ async def nats_case(nats, nats_kills, folder, model, chunk, per_message, samples
             if i % 100 == 0:
                 await js.publish_async_completed()
         await js.publish_async_completed()
-        owner = nats_kills.Owner(server, model, names, chunk)
+        owner = nats_kills.Owner(server, model, names, chunk, wait=2)  # full chunks on a busy machine too
         await owner.ready()
         begin, before, bare = time.monotonic(), cpu_s(owner.process.pid), bare_s(model)
         while (await js.stream_info("xst_out")).state.messages < messages * SENSORS:

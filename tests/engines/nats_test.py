@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 
 import nats
 import numpy as np
@@ -65,7 +66,9 @@ async def test_a_zombie_is_refused_and_stops(model, js, sensors, start, owners):
     await start()
     await nats_kills.settle(js, sensors)
     zombie.send_signal(signal.SIGCONT)
+    begin = time.monotonic()
     while zombie.poll() is None:  # it reads on and steps from its old state
+        assert time.monotonic() < begin + streams.PATIENCE_S, "the zombie goes on"
         await sensors.send("a")
         await asyncio.sleep(0.01)
     assert zombie.returncode == 1
