@@ -93,7 +93,7 @@ class Cluster:
         self.environment = dict(os.environ, FLINK_CONF_DIR=str(conf), FLINK_LOG_DIR=str(self.folder / "log"),
                                 FLINK_PID_DIR=str(self.folder))
         self.log = open(self.folder / "cluster.log", "wb")  # noqa: SIM115
-        self.count, self.orphans = managers, []
+        self.count, self.orphans, self.ended = managers, [], 0
 
     def start(self, script):
         return subprocess.Popen([self.home / "bin" / script, "start-foreground"], env=self.environment,
@@ -134,7 +134,16 @@ class Cluster:
         job = self.get(f"jobs/{job}")
         return job.get("state") == "RUNNING" and all(v["status"] in ("RUNNING", "FINISHED") for v in job["vertices"])
 
+    def supervise(self):
+        """Starts a task manager that ended by itself again, as a service manager does: with a worker killed while it is
+        being released, Beam's reference counting fails at times ("must not be negative"), which Flink takes as fatal."""
+        for i, manager in enumerate(self.managers):
+            if manager.poll() is not None:
+                self.ended += 1
+                self.managers[i] = self.start("taskmanager.sh")
+
     def finished(self, job):
+        self.supervise()
         state = self.get(f"jobs/{job}").get("state")
         assert state not in ("FAILED", "CANCELED"), self.get(f"jobs/{job}/exceptions")
         return state == "FINISHED"
@@ -216,6 +225,7 @@ def run(folder, kills, seed, say=lambda text: None, rows=60000):
                 streams.wait(lambda: cluster.finished(job) or (
                     cluster.running(job) and (early or cluster.checkpoints(job) > completed)), "a checkpoint")
                 time.sleep(random_.uniform(0, 1))
+                cluster.supervise()
                 index = random_.randrange(len(cluster.managers))
                 victims = workers(cluster.managers[index].pid)
                 if cluster.finished(job) or not victims:
@@ -232,5 +242,6 @@ def run(folder, kills, seed, say=lambda text: None, rows=60000):
             streams.wait(lambda: cluster.finished(job), "the end of the round")
             done["outputs"] += check(one, inputs, model)
             done["rounds"] += 1
+            done["ended_themselves"] = cluster.ended
             shutil.rmtree(one)
     return done
