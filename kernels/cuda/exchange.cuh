@@ -84,8 +84,7 @@ class ClusterExchange {
     const uint32_t parity = phases_ >> e & 1;
     phases_ ^= 1u << e;
     if (!ok_) return;
-    if (!Try(Barrier(e), parity) && !Try(Barrier(e), parity))
-      ok_ = WaitLong(Barrier(e), parity, timeout_);
+    if (!Try(Barrier(e), parity)) ok_ = WaitLong(Barrier(e), parity, timeout_);
     if (threadIdx.x == 0) Arm(e, expect);
   }
 

@@ -21,7 +21,7 @@ class Cta {
  public:
   using Real = RealType;
   using W = WeightType;
-  static constexpr bool kCluster = ExchangeType::kCluster;
+  static constexpr bool kCluster = ExchangeType::kCluster, kFixed = P::kFixed;
   static constexpr uint32_t kThreads = P::kThreads;
 
   __device__ __forceinline__ Cta(const OnChipArgs<Real>& args, uint8_t* shared)
@@ -109,6 +109,17 @@ class Cta {
   __device__ __forceinline__ void Slstm();
   template <class Put>
   __device__ __forceinline__ void Output(const Put& put);
+  // Of the fixed shape without a head: the output of own row threadIdx.x, if there is one.
+  __device__ __forceinline__ Real OwnOutput() const {
+    if (threadIdx.x >= 32) return 0;
+    const auto& s = S();
+    const uint32_t i = row_ + threadIdx.x % s.rows;
+    const Real x = X()[i];
+    if (!s.post_norm) return x;
+    const Real weight = AtEnd(s.post)[i];
+    const NormStats<Real> stats = StatsByLanes<16>(X(), s.width, s.post_eps, threadIdx.x % 16);
+    return (x - stats.shift - stats.delta) * stats.scale * weight;
+  }
 
  private:
   template <class F>
@@ -198,7 +209,7 @@ template <class Real, class W, class E, class P>
 template <class Put>
 __device__ __forceinline__ void Cta<Real, W, E, P>::Output(const Put& put) {
   const auto& s = S();
-  if (s.head) {
+  if (__builtin_expect(s.head, 0)) {
     const uint32_t first = s.First(rank_, s.own_out, s.output_width);
     const uint32_t count = s.Count(rank_, s.own_out, s.output_width);
     const ImageMatrix<Real> m = {End(s.out),
@@ -216,9 +227,10 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::Output(const Put& put) {
   WaitForX();
   const Real* x = X();
   NormStats<Real> stats{0, 0, 1};
-  if (threadIdx.x / 32 * 32 >= rows_) return;
-  if (s.post_norm) stats = StatsByLanes<8>(x, s.width, s.post_eps, threadIdx.x & 7);
-  for (uint32_t i = threadIdx.x; i < rows_; i += kThreads) {
+  if (threadIdx.x / 32 * 32 >= RowCount()) return;
+  constexpr uint32_t kLanes = P::kFixed ? 32 : 8;
+  if (s.post_norm) stats = StatsByLanes<kLanes>(x, s.width, s.post_eps, threadIdx.x % kLanes);
+  for (uint32_t i = threadIdx.x; i < RowCount(); i += kThreads) {
     Real y = x[row_ + i];
     if (s.post_norm) y = (y - stats.shift - stats.delta) * stats.scale * AtEnd(s.post)[row_ + i];
     put(row_ + i, y);

@@ -8,23 +8,19 @@
 
 namespace xst::kernels::cuda {
 
-// v[r] summed over the warp; lane l gets row l / 4.
+// v[r] summed over each half of the warp; lane l gets row l / 4 % 4 of its half.
 template <class Real>
-__device__ __forceinline__ Real SumEightRows(const Real (&v)[8]) {
+__device__ __forceinline__ Real SumFourRows(const Real (&v)[4]) {
   const uint32_t lane = threadIdx.x & 31;
-  const bool high4 = lane & 16, high2 = lane & 8, high1 = lane & 4;
-  Real a[4], b[2];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    a[i] = (high4 ? v[i + 4] : v[i]) + __shfl_xor_sync(0xffffffffu, high4 ? v[i] : v[i + 4], 16);
-  }
+  const bool high2 = lane & 8, high1 = lane & 4;
+  Real a[2];
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    b[i] = (high2 ? a[i + 2] : a[i]) + __shfl_xor_sync(0xffffffffu, high2 ? a[i] : a[i + 2], 8);
+    a[i] = (high2 ? v[i + 2] : v[i]) + __shfl_xor_sync(0xffffffffu, high2 ? v[i] : v[i + 2], 8);
   }
-  Real c = (high1 ? b[1] : b[0]) + __shfl_xor_sync(0xffffffffu, high1 ? b[0] : b[1], 4);
-  c += __shfl_xor_sync(0xffffffffu, c, 2);
-  return c + __shfl_xor_sync(0xffffffffu, c, 1);
+  Real b = (high1 ? a[1] : a[0]) + __shfl_xor_sync(0xffffffffu, high1 ? a[0] : a[1], 4);
+  b += __shfl_xor_sync(0xffffffffu, b, 2);
+  return b + __shfl_xor_sync(0xffffffffu, b, 1);
 }
 // Of two rows; lanes 0 to 15 get row 0, the others row 1, summed over the lanes that differ in bits
 // 3 and up, and below if kAll.
@@ -35,6 +31,12 @@ __device__ __forceinline__ Real SumTwoRows(Real v0, Real v1) {
 #pragma unroll
   for (int d = 8; d >= (kAll ? 1 : 8); d /= 2) v += __shfl_xor_sync(0xffffffffu, v, d);
   return v;
+}
+
+// The values of lanes 0, 8, 16 and 24.
+__device__ __forceinline__ float4 OfEighths(float v) {
+  return make_float4(__shfl_sync(0xffffffffu, v, 0), __shfl_sync(0xffffffffu, v, 8),
+                     __shfl_sync(0xffffffffu, v, 16), __shfl_sync(0xffffffffu, v, 24));
 }
 
 template <class Real>
@@ -49,56 +51,76 @@ __device__ __forceinline__ Real SumOf16(const Real* v) {
   return Total(sum.v);
 }
 
-// min(a, 0) - log1p(z), z = exp(-|a|), as 2 artanh(z / (2 + z)): relative error of the logarithm
-// below 2e-7 for z in [0, 1], and a shorter chain than log1pf's.
+// min(a, 0) - log1p(z), z = exp(-|a|): log1p(z) / z by a polynomial, relative error below 2e-7.
 __device__ __forceinline__ float FastLogSigmoid(float a) {
-  const float z = expf(-fabsf(a)), r = FastDivide(1.0f, 2 + z);
-  float s = z * r;
-  s = MulAdd(r, MulAdd(-s, 2 + z, z), s);
-  const float s2 = s * s, s4 = s2 * s2;
-  const float low = MulAdd(s2, 1 / 5.0f, 1 / 3.0f), middle = MulAdd(s2, 1 / 9.0f, 1 / 7.0f);
-  const float high = MulAdd(s2, 1 / 13.0f, 1 / 11.0f);
-  const float series = s2 * MulAdd(s4, MulAdd(s4, high, middle), low);
-  return fminf(a, 0.0f) - 2 * MulAdd(s, series, s);
+  const float z = FastExp(-fabsf(a)), z2 = z * z, z4 = z2 * z2;
+  const float p01 = MulAdd(z, -0.49999892711639404f, 1.0f);
+  const float p23 = MulAdd(z, -0.24951615929603577f, 0.33329710364341736f);
+  const float p45 = MulAdd(z, -0.1526966691017151f, 0.1966327428817749f);
+  const float p67 = MulAdd(z, -0.056373611092567444f, 0.10543623566627502f);
+  const float p89 = MulAdd(z, -0.0031760570127516985f, 0.019542526453733444f);
+  const float low = MulAdd(z2, p23, p01), high = MulAdd(z2, p67, p45);
+  return MulAdd(-z, MulAdd(z4, MulAdd(z4, p89, high), low), fminf(a, 0.0f));
 }
 
-// 8 rows of W norm(x) by a warp, a lane 4 of 128 columns.
+// 8 rows of W norm(x) by a warp, 4 by each half of it, where a lane has 8 of 128 columns.
 template <class W, class Real>
 struct EightRows {
-  typename Packed<W>::Word w[8];
-  Four<Real> norm;
+  typename Packed<W>::Word w[4][2];
+  Four<Real> norm[2];
   Real sum, scale;
 
   // Rows from first_row; lane l finishes row l / 4.
   __device__ __forceinline__ void Load(const ImageMatrix<Real>& m, uint32_t first_row) {
-    const uint32_t lane = threadIdx.x & 31;
+    const uint32_t lane = threadIdx.x & 31, row = first_row + lane / 16 * 4, col = lane % 16 * 4;
 #pragma unroll
-    for (uint32_t r = 0; r < 8; ++r) {
-      w[r] = LoadPacked<W>(m.data, (first_row + r) * 128 + 4 * lane);
+    for (uint32_t i = 0; i < 2; ++i) {
+#pragma unroll
+      for (uint32_t r = 0; r < 4; ++r) {
+        w[r][i] = LoadPacked<W>(m.data, (row + r) * 128 + col + 64 * i);
+      }
+      norm[i] = LoadFour(m.norm + col + 64 * i);
     }
-    norm = LoadFour(m.norm + 4 * lane);
     sum = m.sum[first_row + lane / 4];
     if constexpr (W::kScaled) scale = m.scale[first_row + lane / 4];
   }
   __device__ __forceinline__ Real Product(const Real* x, float eps) const {
-    const uint32_t lane = threadIdx.x & 31;
-    Four<Real> v = LoadFour(x + 4 * lane);
+    const uint32_t col = threadIdx.x % 16 * 4;
+    Four<Real> v[2] = {LoadFour(x + col), LoadFour(x + col + 64)};
     const Real shift = Shift(x, 128);
+    Real sums[2], dots[4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) v.v[i] -= shift;
-    Real sums[2] = {Total(v.v), MulAdd(v.v[0], v.v[0], v.v[1] * v.v[1]) +
-                                    MulAdd(v.v[2], v.v[2], v.v[3] * v.v[3])};
+    for (int i = 0; i < 2; ++i) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) v.v[i] *= norm.v[i];
-    Real dots[8];
-#pragma unroll
-    for (int r = 0; r < 8; ++r) {
-      const Four<float> n = Packed<W>::Numbers(w[r]);
-      dots[r] = MulAdd(Real(n.v[0]), v.v[0], Real(n.v[1]) * v.v[1]) +
-                MulAdd(Real(n.v[2]), v.v[2], Real(n.v[3]) * v.v[3]);
+      for (int j = 0; j < 4; ++j) v[i].v[j] -= shift;
     }
-    const Real dot = SumEightRows(dots);
-    SumLanes<32>(sums);
+    {
+      Real squares[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        squares[j] = MulAdd(v[0].v[j], v[0].v[j], v[1].v[j] * v[1].v[j]);
+      }
+      sums[0] = Total(v[0].v) + Total(v[1].v);
+      sums[1] = Total(squares);
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) v[i].v[j] *= norm[i].v[j];
+    }
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      const Four<float> n0 = Packed<W>::Numbers(w[r][0]), n1 = Packed<W>::Numbers(w[r][1]);
+      Real part[2] = {Real(n0.v[0]) * v[0].v[0], Real(n1.v[0]) * v[1].v[0]};
+#pragma unroll
+      for (int j = 1; j < 4; ++j) {
+        part[0] = MulAdd(Real(n0.v[j]), v[0].v[j], part[0]);
+        part[1] = MulAdd(Real(n1.v[j]), v[1].v[j], part[1]);
+      }
+      dots[r] = part[0] + part[1];
+    }
+    const Real dot = SumFourRows(dots);
+    SumLanes<16>(sums);
     const NormStats<Real> stats = StatsOf(shift, sums[0], sums[1], 128, eps);
     const Real y = MulAdd(-stats.delta, sum, dot) * stats.scale;
     if constexpr (W::kScaled) return y * scale;
@@ -154,11 +176,10 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
       const Four<Real> v = LoadFour(own_c + 4 * of);
       const Real bias = Image(s.m.gate_bias)[gate];
       Real sum[1] = {MulAdd(weights.v[0], v.v[0], weights.v[1] * v.v[1]) +
-                     MulAdd(weights.v[2], v.v[2], weights.v[3] * v.v[3])};
+                     MulAdd(weights.v[2], v.v[2], MulAdd(weights.v[3], v.v[3], of ? 0 : bias))};
       SumLanes<8>(sum);
       if (of < 4) {
-        ex_.Send(kToCell, gate % 4 * 4 + of, s.gates + (gate / 4 * 16 + rank_) * kReal,
-                 sum[0] + bias);
+        ex_.Send(kToCell, gate % 4 * 4 + of, s.gates + (gate / 4 * 16 + rank_) * kReal, sum[0]);
       }
     } else if (lane < 16) {
       const bool key = lane & 4;
@@ -197,7 +218,8 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
   Real* c = State(s.ms.c) + column * 64 + at;
   Four<Real> c4[2] = {LoadFour(c), LoadFour(c + 32)};
   const Real* n = State(s.ms.n + parity_ * s.ms.n_parity) + at;
-  Four<Real> n4[2] = {LoadFour(n), LoadFour(n + 32)};
+  const Four<Real> n4[2] = {LoadFour(n), LoadFour(n + 32)};
+  const Real own_n = State(s.ms.n + parity_ * s.ms.n_parity)[t % 64];
   const Real m = *State(s.ms.m + parity_ * s.ms.m_parity);
   Real v;
   {
@@ -227,6 +249,7 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
   const Real* k = At(s.qk + s.k_from_q) + at;
   const Four<Real> q4[2] = {LoadFour(q), LoadFour(q + 32)};
   const Four<Real> k4[2] = {LoadFour(k), LoadFour(k + 32)};
+  const Real own_k = At(s.qk + s.k_from_q)[t % 64];
   const Real forget = FastLogSigmoid(raw_forget) + m;
   Real sums[3] = {0, 0, 0};
 #pragma unroll
@@ -241,7 +264,7 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
   SumLanes<8>(sums);
   // Of F and I one is exp(0).
   const Real m_next = fmax(forget, input);
-  const Real smaller = exp(-fabs(forget - input)), floor = exp(-m_next);
+  const Real smaller = FastExp(-fabs(forget - input)), floor = FastExp(-m_next);
   const Real keep = forget >= input ? Real(1) : smaller;
   const Real add = forget >= input ? smaller : Real(1);
   const Real add_v = add * v;
@@ -253,6 +276,16 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
     ex_.Send(kToDown, t % 8 + 8, s.h + (first_ + column) * kReal, h);
   }
   Stamp(6);
+
+  // 5. The state, while x travels.
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      c4[i].v[j] = MulAdd(keep, c4[i].v[j], add_v * k4[i].v[j]);
+    }
+    StoreFour(c + 32 * i, c4[i]);
+  }
 
   // 4. W s with s = headnorm(h) g1 + g2 is, head by head, scale (W g1 (h - shift) - delta W g1) + W
   // g2. While h travels: what does not depend on it.
@@ -303,17 +336,8 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
     CloseX();
   }
 
-  // 5. The state, while x travels.
-  Real* n_next = State(s.ms.n + (parity_ ^ 1) * s.ms.n_parity) + at;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      c4[i].v[j] = MulAdd(keep, c4[i].v[j], add_v * k4[i].v[j]);
-      n4[i].v[j] = MulAdd(keep, n4[i].v[j], add * k4[i].v[j]);
-    }
-    StoreFour(c + 32 * i, c4[i]);
-    if (column == 0) StoreFour(n_next + 32 * i, n4[i]);
+  if (t < 64) {
+    State(s.ms.n + (parity_ ^ 1) * s.ms.n_parity)[t] = MulAdd(keep, own_n, add * own_k);
   }
   if (t == 0) *State(s.ms.m + (parity_ ^ 1) * s.ms.m_parity) = m_next;
   block_ += s.m.bytes;

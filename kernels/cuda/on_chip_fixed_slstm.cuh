@@ -7,10 +7,10 @@ namespace xst::kernels::cuda {
 
 // SlstmPoint with quotients by FastDivide.
 __device__ __forceinline__ float FastSlstmPoint(const float (&raw)[4], SlstmState<float>* s) {
-  const float z = tanhf(raw[2]), o = FastDivide(1.0f, 1 + expf(-raw[3]));
-  const float lfm = s->m + LogSigmoid(raw[1]);
+  const float z = tanhf(raw[2]), o = FastDivide(1.0f, 1 + FastExp(-raw[3]));
+  const float lfm = s->m + FastLogSigmoid(raw[1]);
   const float m = s->n == 0 ? raw[0] : fmaxf(raw[0], lfm);
-  const float add = fminf(expf(raw[0] - m), 1.0f), keep = fminf(expf(lfm - m), 1.0f);
+  const float add = fminf(FastExp(raw[0] - m), 1.0f), keep = fminf(FastExp(lfm - m), 1.0f);
   s->c = MulAdd(keep, s->c, add * z);
   s->n = MulAdd(keep, s->n, add);
   s->m = m;
@@ -56,7 +56,7 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::SlstmFixed() {
     const Real before =
         MulAdd(past[2], taps.v[2],
                MulAdd(past[1], taps.v[1], MulAdd(past[0], taps.v[0], Image(s.s.conv_bias)[lane])));
-    const NormStats<Real> stats = StatsByLanes<32>(X(), 128, s.s_norm_eps, lane);
+    const NormStats<Real> stats = StatsByLanes<16>(X(), 128, s.s_norm_eps, lane % 16);
     const Real u = (x - stats.shift - stats.delta) * stats.scale * norm;
     At(s.u)[lane] = u;
     At(s.conv_u)[lane] = FastSilu(MulAdd(u, taps.v[3], before));
@@ -94,32 +94,35 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::SlstmFixed() {
   }
   Stamp(4);
 
-  // 3. x += headnorm(y), a warp a head; then rows of the feed-forward, 6 a warp.
+  // 3. x += headnorm(y), a warp a head; then rows of the feed-forward, 8 a warp, by 3 of them.
   EightRows<W, Real> up;
-  up.Load({Bytes(block_ + s.s.up), Image(s.s.up_scale), nullptr, Image(s.s.up_sum),
-           Image(s.s.ff_norm), 0},
-          6 * warp);
+  const bool feeds = warp < 3;
+  if (feeds) {
+    up.Load({Bytes(block_ + s.s.up), Image(s.s.up_scale), nullptr, Image(s.s.up_sum),
+             Image(s.s.ff_norm), 0},
+            8 * warp);
+  }
   {
     const Real weight = Image(s.s.group_norm)[t], x = X()[t];
     const Real* y = State(y_new);
     ex_.Wait(kToNorm, 0, 0, expect_[kToNorm]);
     Stamp(5);
-    const Real value = y[t], shift = Shift(y + 32 * warp, 32);
-    Real stat[2] = {value - shift, (value - shift) * (value - shift)};
-    SumLanes<32>(stat);
-    const NormStats<Real> stats = StatsOf(shift, stat[0], stat[1], 32, s.group_eps);
-    X()[t] = MulAdd((value - shift - stats.delta) * stats.scale, weight, x);
+    const Real value = y[t];
+    const NormStats<Real> stats = StatsByLanes<8>(y + 32 * warp, 32, s.group_eps, lane % 8);
+    X()[t] = MulAdd((value - stats.shift - stats.delta) * stats.scale, weight, x);
   }
   __syncthreads();
-  {
+  if (feeds) {
     const Real v = up.Product(X(), s.ff_eps);
     const Real pair = __shfl_xor_sync(0xffffffffu, v, 4);
-    const Real p = Activate(s.act, lane & 4 ? pair : v) * (lane & 4 ? v : pair);
-    const uint32_t element = lane / 8;  // of 3; lanes 24 and up have read rows of others
-    if (element < 3) {
-      const uint32_t offset = s.p + (12 * rank_ + 3 * warp + element) * kReal;
-      ex_.Send(kToFeedForward, lane & 7, offset, p);
-      ex_.Send(kToFeedForward, (lane & 7) + 8, offset, p);
+    const Real gate = lane & 4 ? pair : v;
+    const Real active = __builtin_expect(s.act == Activation::gelu, 1)
+                            ? Activate(Activation::gelu, gate)
+                            : Activate(s.act, gate);
+    const Real p = active * (lane & 4 ? v : pair);
+    const float4 elements = OfEighths(p);
+    if (lane < 16) {
+      ex_.Send4(kToFeedForward, lane, s.p + (12 * rank_ + 4 * warp) * kReal, elements);
     }
   }
   Stamp(6);

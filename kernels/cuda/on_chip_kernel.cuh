@@ -53,7 +53,10 @@ __device__ __forceinline__ bool Step(C& cta, const Input& input, const Put& put)
   using Real = typename C::Real;
   const auto& s = cta.S();
   const auto& args = cta.args();
-  if (s.embed) {
+  if (C::kFixed && __builtin_expect(!s.embed && !s.encoder, 1)) {
+    static_assert(!C::kFixed || C::kThreads == 128);  // as many as x has elements
+    cta.X()[threadIdx.x] = input(threadIdx.x);
+  } else if (s.embed) {
     const auto token = static_cast<uint32_t>(input(0));
     for (uint32_t i = threadIdx.x; i < s.width; i += C::kThreads) {
       cta.X()[i] = EmbeddingElement<Real>(args.embedding, args.embedding_stride, token, i);
@@ -63,17 +66,26 @@ __device__ __forceinline__ bool Step(C& cta, const Input& input, const Put& put)
     for (uint32_t i = threadIdx.x; i < s.input_width; i += C::kThreads) to[i] = input(i);
   }
   __syncthreads();
-  if (s.encoder) cta.Encode();
+  if (__builtin_expect(s.encoder, 0)) cta.Encode();
   cta.Rewind();
 #pragma unroll 1
   for (uint32_t b = 0; b < s.blocks; ++b) {
-    if (s.slstm >> b & 1) {
+    if (__builtin_expect(s.slstm >> b & 1, 0)) {
       cta.Slstm();
     } else {
       cta.Mlstm();
     }
   }
   cta.WaitForX();
+  if constexpr (C::kFixed) {
+    if (__builtin_expect(!s.head, 1)) {
+      const Real y = cta.OwnOutput();
+      const bool ok = !__syncthreads_or(!cta.exchange().ok());
+      if (ok && threadIdx.x < s.rows) put(cta.rank() * s.rows + threadIdx.x, y);
+      cta.Flip();
+      return ok;
+    }
+  }
   const bool ok = !__syncthreads_or(!cta.exchange().ok());
   if (ok) cta.Output(put);
   cta.Flip();
