@@ -227,10 +227,9 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::Output(const Put& put) {
   WaitForX();
   const Real* x = X();
   NormStats<Real> stats{0, 0, 1};
-  if (threadIdx.x / 32 * 32 >= RowCount()) return;
-  constexpr uint32_t kLanes = P::kFixed ? 32 : 8;
-  if (s.post_norm) stats = StatsByLanes<kLanes>(x, s.width, s.post_eps, threadIdx.x % kLanes);
-  for (uint32_t i = threadIdx.x; i < RowCount(); i += kThreads) {
+  if (threadIdx.x / 32 * 32 >= rows_) return;
+  if (s.post_norm) stats = StatsByLanes<8>(x, s.width, s.post_eps, threadIdx.x & 7);
+  for (uint32_t i = threadIdx.x; i < rows_; i += kThreads) {
     Real y = x[row_ + i];
     if (s.post_norm) y = (y - stats.shift - stats.delta) * stats.scale * AtEnd(s.post)[row_ + i];
     put(row_ + i, y);

@@ -277,7 +277,7 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
   }
   Stamp(6);
 
-  // 5. The state, while x travels.
+  // C, while h travels.
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
 #pragma unroll
@@ -336,6 +336,7 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
     CloseX();
   }
 
+  // The rest of the state, while x travels.
   if (t < 64) {
     State(s.ms.n + (parity_ ^ 1) * s.ms.n_parity)[t] = MulAdd(keep, own_n, add * own_k);
   }

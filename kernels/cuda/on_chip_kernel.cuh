@@ -79,6 +79,7 @@ __device__ __forceinline__ bool Step(C& cta, const Input& input, const Put& put)
   cta.WaitForX();
   if constexpr (C::kFixed) {
     if (__builtin_expect(!s.head, 1)) {
+      // The one barrier before x is overwritten, and before anything is given out.
       const Real y = cta.OwnOutput();
       const bool ok = !__syncthreads_or(!cta.exchange().ok());
       if (ok && threadIdx.x < s.rows) put(cta.rank() * s.rows + threadIdx.x, y);
