@@ -66,6 +66,7 @@ const Kernels<double>* FindCpuKernels([[maybe_unused]] const char* name) {
 
 // Without: the sums are the same ones.
 bool HasAvx512Vnni() { return false; }
+bool HasDotProduct() { return false; }
 
 const char* const* CpuKernelNames() {
   static constexpr const char* kNames[] = {XST_ISA, nullptr};
