@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -31,11 +32,17 @@ class MappedFile {
     }
     struct stat info;
     const bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
-    size_ = regular ? static_cast<size_t>(info.st_size) : 0;
+    const bool reachable = regular && static_cast<uint64_t>(info.st_size) <= PTRDIFF_MAX;
+    size_ = reachable ? static_cast<size_t>(info.st_size) : 0;
     if (size_ > 0) data_ = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
     close(fd);
     if (!regular) {
       throw Error(Status::io_error, path + ": expected a regular file, got something else");
+    }
+    if (!reachable) {
+      throw Error(Status::out_of_memory,
+                  path + ": expected a file for " + std::to_string(8 * sizeof(size_t)) +
+                      "-bit addresses, got " + std::to_string(info.st_size) + " bytes");
     }
     if (data_ == MAP_FAILED) {
       data_ = nullptr;

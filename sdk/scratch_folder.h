@@ -1,6 +1,8 @@
 // A folder for what lives as long as a pack.
 #pragma once
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <system_error>
@@ -15,7 +17,9 @@ class ScratchFolder {
   explicit ScratchFolder(const std::string& path) {
     std::string name = path + ".probe-XXXXXX";
     if (!mkdtemp(name.data())) {
-      throw Error(Status::io_error, name + ": expected a temporary folder, got none");
+      throw Error(
+          Status::io_error,
+          path + ": expected a folder for temporary files beside it, got " + std::strerror(errno));
     }
     path_ = name;
   }

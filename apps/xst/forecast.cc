@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "apps/xst/commands.h"
-#include "sdk/names.h"
 #include "apps/xst/table.h"
 #include "formats/npy.h"
 #include "sdk/forecast.h"
+#include "sdk/names.h"
 
 namespace xst::cli {
 namespace {
@@ -59,8 +59,8 @@ void Forecast(const ForecastArgs& args) {
   const uint32_t rollout = args.rollout.value_or(config.tirex.forecast.rollout);
 
   Forecaster forecaster(model);
-  const uint64_t width = horizon * forecaster.quantiles();
-  std::vector<float> out(batch * width);
+  const uint64_t width = uint64_t{horizon} * forecaster.quantiles();
+  std::vector<float> out(CountFloats("outputs", {batch, width}));
   for (uint64_t b = 0; b < batch; ++b) {
     const Status status =
         forecaster.forecast(std::span(series.f32).subspan(b * samples, samples), horizon, rollout,

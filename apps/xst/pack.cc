@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <optional>
@@ -56,9 +57,25 @@ class ProgressBar {
   bool shown_ = false;
 };
 
-// The model file as C beside it. M.c itself may be what was asked for: then no model file stays.
+bool IsCPath(const std::filesystem::path& path) {
+  return path.extension() == ".c" || path.extension() == ".C";
+}
+
+// The model file as C beside it, or `output` where only that is asked for. What lies there is
+// replaced if it was made so, too.
 std::string CArrayPath(const std::string& output) {
-  return std::filesystem::path(output).replace_extension(".c").string();
+  std::filesystem::path path = output;
+  if (!IsCPath(path)) path.replace_extension(".c");
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return path.string();
+  std::string begin(3 + path.filename().string().size() + 2, ' ');
+  std::ifstream(path).read(begin.data(), static_cast<std::streamsize>(begin.size()));
+  if (begin != "/* " + path.filename().string() + ": ") {
+    throw Error(Status::io_error, path.string() +
+                                      ": expected nothing or an array of --c-array to replace, "
+                                      "got another file");
+  }
+  return path.string();
 }
 
 void WriteC(const Model& model, const std::string& packed, const std::string& path) {
@@ -166,8 +183,8 @@ void AddPack(CLI::App* app) {
   command->add_flag(
       "--c-array", args->c_array,
       "also write the file as C11 beside it, M.c: const unsigned char M_xst[], 64-byte "
-      "aligned, and const size_t M_xst_len, for programs that carry their model; with "
-      "-o M.c only that");
+      "aligned, and const size_t M_xst_len, for programs that carry their model (a compiler "
+      "wants 100 bytes of memory for each of it); with -o M.c only that");
   command->add_flag("--verbose", args->verbose,
                     "name ignored configuration fields and converted layouts");
   command->callback([args] { Pack(*args); });

@@ -43,7 +43,7 @@ class Columns {
   void Run(Lanes& lanes, uint64_t t, uint64_t steps, bool forward) {
     mask_.assign(lanes.capacity(), 0);
     std::fill_n(mask_.begin(), count_, uint8_t{1});
-    y_.resize(lanes.capacity() * steps * info_.output_width);
+    y_.resize(CountFloats("outputs", {lanes.capacity(), steps, info_.output_width}));
     Status status;
     if (info_.tokens) {
       Gather(in_.tokens, t, steps, 1, lanes.capacity(), &tokens_);
@@ -69,7 +69,7 @@ class Columns {
   template <typename T>
   void Gather(std::vector<T>& array, uint64_t t, uint64_t steps, uint64_t width, uint32_t lanes,
               std::vector<T>* to) {
-    to->assign(lanes * steps * width, T(0));
+    to->assign(CountFloats("inputs", {lanes, steps, width}), T(0));
     for (uint64_t i = 0; i < steps * count_; ++i) {
       const auto row = Row(array, Index(t, steps, i), width);
       std::copy(row.begin(), row.end(), to->begin() + static_cast<ptrdiff_t>(i * width));
@@ -141,7 +141,7 @@ void Run(const RunArgs& args) {
     states = ReadStates(args.state_in, in.columns, info.snapshot_bytes);
   }
 
-  std::vector<float> out(in.steps * in.columns * info.output_width);
+  std::vector<float> out(CountFloats("outputs", {in.steps, in.columns, info.output_width}));
   const bool forward = args.mode == "forward";
   const uint32_t capacity = LanesFor(info, in.columns);
   for (uint64_t first = 0; first < in.columns; first += capacity) {

@@ -15,6 +15,10 @@ enum class TableFormat { npy, csv };
 // extension; `option` names the culprit.
 TableFormat FormatOf(const std::string& path, const std::string& option, TableFormat stdio_format);
 
+// The number of floats of a shape, for memory. Throws Error where addresses do not reach: `what`
+// wants them.
+size_t CountFloats(const std::string& what, const std::vector<uint64_t>& shape);
+
 // A shape or an index for messages: "[3, 4]".
 std::string Bracketed(const std::vector<uint64_t>& numbers);
 

@@ -322,3 +322,17 @@ def test_bench_in_words(kind, isa, models):
 def test_output_into_a_full_device_is_an_error(models):
     done = xst("unpack", models["bare"], "-o", "/dev/full")
     assert done.returncode == 1 and b"/dev/full" in done.stderr
+
+
+def test_c_arrays_replace_only_their_own(tmp_path):
+    mine = tmp_path / "main.c"
+    mine.write_text("int main(void) { return 0; }\n")
+    (tmp_path / "folder.c").mkdir()
+    for name in ("main.xst", "main.c", "folder.xst", "folder.c"):
+        done = xst("pack", BARE, "-o", tmp_path / name, "--c-array")
+        assert done.returncode == 1 and b"expected nothing or an array of --c-array to replace" in done.stderr
+    assert mine.read_text() == "int main(void) { return 0; }\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.c", "main.c"]
+    for _ in range(2):
+        good("pack", BARE, "-o", tmp_path / "Other.C", "--c-array")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["Other.C", "folder.c", "main.c"]
