@@ -81,11 +81,18 @@ class ClusterExchange {
   // `bytes` at `offset` are what comes, and `expect` how many of them are counted.
   __device__ __forceinline__ void Wait(uint32_t e, uint32_t, uint32_t, uint32_t expect) {
     if (expect == 0) return;
+    Await(e);
+    Rearm(e, expect);
+  }
+  // The two halves of Wait: the second may wait until there is time for it.
+  __device__ __forceinline__ void Await(uint32_t e) {
     const uint32_t parity = phases_ >> e & 1;
     phases_ ^= 1u << e;
     if (!ok_) return;
     if (!Try(Barrier(e), parity)) ok_ = WaitLong(Barrier(e), parity, timeout_);
-    if (threadIdx.x == 0) Arm(e, expect);
+  }
+  __device__ __forceinline__ void Rearm(uint32_t e, uint32_t expect) {
+    if (ok_ && threadIdx.x == 0) Arm(e, expect);
   }
 
   __device__ bool ok() const { return ok_; }

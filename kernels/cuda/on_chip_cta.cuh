@@ -64,16 +64,21 @@ class Cta {
     return reinterpret_cast<Real*>(sm_ + offset);
   }
   __device__ __forceinline__ uint8_t* Bytes(uint32_t offset) const { return sm_ + offset; }
-  __device__ __forceinline__ Real* X() const { return At(S().x); }
+  __device__ __forceinline__ Real* X() const { return At(P::kFixed ? x_at_ : S().x); }
 
   // The image and state of the next block.
   __device__ __forceinline__ void Rewind() {
 #ifdef XST_ON_CHIP_STAMPS
     stamp_block_ = 0;
 #endif
+    x_at_ = S().x;
     block_ = S().image_at + S().first_block;
     state_ = S().first_state;
   }
+  // Of the fixed shape: the first block reads x where the input lies.
+  __device__ __forceinline__ void StartAtInput() { x_at_ = S().input; }
+  // Of the fixed shape: own rows of the last step's output go to out + row once there is time.
+  __device__ __forceinline__ void Owe(Real* out) { due_ = out; }
   __device__ __forceinline__ void Flip() { parity_ ^= 1; }
   __device__ __forceinline__ uint32_t parity() const { return parity_; }
 
@@ -81,9 +86,26 @@ class Cta {
     if (!x_on_its_way_) return;
     x_on_its_way_ = false;
     Stamp(0);
-    ex_.Wait(kToBlock, S().x, OnChipShape::Pad4(S().width) * uint32_t(sizeof(Real)),
-             expect_[kToBlock]);
+    if constexpr (P::kFixed) {
+      ex_.Await(kToBlock);
+      x_just_came_ = true;
+    } else {
+      ex_.Wait(kToBlock, S().x, OnChipShape::Pad4(S().width) * uint32_t(sizeof(Real)),
+               expect_[kToBlock]);
+    }
     Stamp(1);
+  }
+  // Of the fixed shape: what WaitForX leaves for when others have what they wait for. Before
+  // anything that this warp sends later can bring about the next x.
+  __device__ __forceinline__ void AfterX() {
+    if (!x_just_came_) return;
+    x_just_came_ = false;
+    ex_.Rearm(kToBlock, expect_[kToBlock]);
+    if (!due_) return;
+    const Real y = OwnOutput();
+    const uint32_t i = threadIdx.x - kOutputThread;
+    if (ex_.ok() && i < S().rows) due_[row_ + i] = y;
+    due_ = nullptr;
   }
   // The threads of a group of kLanes, all holding it, give everyone row `row_ + i` of the new x.
   template <int kLanes>
@@ -96,6 +118,7 @@ class Cta {
   __device__ __forceinline__ void CloseX() {
     ex_.Close(kToBlock);
     x_on_its_way_ = true;
+    x_at_ = S().x;
 #ifdef XST_ON_CHIP_STAMPS
     Stamp(8);
     ++stamp_block_;
@@ -109,15 +132,17 @@ class Cta {
   __device__ __forceinline__ void Slstm();
   template <class Put>
   __device__ __forceinline__ void Output(const Put& put);
-  // Of the fixed shape without a head: the output of own row threadIdx.x, if there is one.
+  // Of the fixed shape without a head: the output of own row threadIdx.x - kOutputThread, if there
+  // is one. By a warp that others do not wait for in an mLSTM, and that sends in every exchange.
+  static constexpr uint32_t kOutputThread = 64;
   __device__ __forceinline__ Real OwnOutput() const {
-    if (threadIdx.x >= 32) return 0;
+    if (threadIdx.x / 32 != kOutputThread / 32) return 0;
     const auto& s = S();
     const uint32_t i = row_ + threadIdx.x % s.rows;
-    const Real x = X()[i];
+    const Real x = At(s.x)[i];
     if (!s.post_norm) return x;
     const Real weight = AtEnd(s.post)[i];
-    const NormStats<Real> stats = StatsByLanes<16>(X(), s.width, s.post_eps, threadIdx.x % 16);
+    const NormStats<Real> stats = StatsByLanes<16>(At(s.x), s.width, s.post_eps, threadIdx.x % 16);
     return (x - stats.shift - stats.delta) * stats.scale * weight;
   }
 
@@ -178,7 +203,9 @@ class Cta {
   uint32_t expect_[kExchanges] = {};
   uint32_t block_ = 0, state_ = 0;  // offsets of the current block's image and state
   uint32_t parity_ = 0;             // of the step
-  bool x_on_its_way_ = false;
+  uint32_t x_at_ = 0;               // offset of x
+  bool x_on_its_way_ = false, x_just_came_ = false;
+  Real* due_ = nullptr;
 };
 
 // x = encoder(input), rows split. Not straight into x: others may still read the last step's.

@@ -86,8 +86,11 @@ struct EightRows {
   }
   __device__ __forceinline__ Real Product(const Real* x, float eps) const {
     const uint32_t col = threadIdx.x % 16 * 4;
-    Four<Real> v[2] = {LoadFour(x + col), LoadFour(x + col + 64)};
-    const Real shift = Shift(x, 128);
+    return Product({LoadFour(x + col), LoadFour(x + col + 64)}, Shift(x, 128), eps);
+  }
+  // Of the lane's columns of x; shift: near their mean.
+  __device__ __forceinline__ Real Product(const Four<Real> (&x)[2], Real shift, float eps) const {
+    Four<Real> v[2] = {x[0], x[1]};
     Real sums[2], dots[4];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -242,7 +245,8 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
   Real scale = 1;
   if constexpr (W::kScaled) scale = Image(s.m.down_scale)[row + lane / 16];
 
-  ex_.Wait(kToCell, 0, 0, expect_[kToCell]);
+  AfterX();
+  ex_.Await(kToCell);
   Stamp(5);
   const Real input = SumOf16(At(s.gates)), raw_forget = SumOf16(At(s.gates) + 16);
   const Real* q = At(s.qk) + at;
@@ -278,6 +282,7 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
   Stamp(6);
 
   // C, while h travels.
+  ex_.Rearm(kToCell, expect_[kToCell]);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
 #pragma unroll
@@ -308,7 +313,7 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
   }
   SumLanes<8>(known);
 
-  ex_.Wait(kToDown, 0, 0, expect_[kToDown]);
+  ex_.Await(kToDown);
   Stamp(7);
   {
     const Four<Real> first = LoadFour(At(s.h) + head);
@@ -337,6 +342,7 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
   }
 
   // The rest of the state, while x travels.
+  ex_.Rearm(kToDown, expect_[kToDown]);
   if (t < 64) {
     State(s.ms.n + (parity_ ^ 1) * s.ms.n_parity)[t] = MulAdd(keep, own_n, add * own_k);
   }

@@ -48,6 +48,9 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::SlstmFixed() {
   const Real bias = Image(s.s.bias)[row];
   SlstmState<Real> state{State(s.ss.c)[row / 4], State(s.ss.n)[row / 4], State(s.ss.m)[row / 4]};
   WaitForX();
+  // x, before anything is sent: 4 neighbours of each half.
+  const uint32_t at = lane % 16 * 4;
+  Four<Real> x4[2] = {LoadFour(X() + at), LoadFour(X() + at + 64)};
   if (warp == 0) {
     Real* history = State(s.ss.history) + 3 * lane;
     const Four<Real> taps = LoadFour(Image(s.s.conv) + 4 * lane);
@@ -94,7 +97,7 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::SlstmFixed() {
   }
   Stamp(4);
 
-  // 3. x += headnorm(y), a warp a head; then rows of the feed-forward, 8 a warp, by 3 of them.
+  // 3. x += headnorm(y), by every half warp; then rows of the feed-forward, 8 a warp, by 3 of them.
   EightRows<W, Real> up;
   const bool feeds = warp < 3;
   if (feeds) {
@@ -103,17 +106,38 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::SlstmFixed() {
             8 * warp);
   }
   {
-    const Real weight = Image(s.s.group_norm)[t], x = X()[t];
     const Real* y = State(y_new);
-    ex_.Wait(kToNorm, 0, 0, expect_[kToNorm]);
+    const Four<Real> weight[2] = {LoadFour(Image(s.s.group_norm) + at),
+                                  LoadFour(Image(s.s.group_norm) + at + 64)};
+    AfterX();
+    ex_.Await(kToNorm);
     Stamp(5);
-    const Real value = y[t];
-    const NormStats<Real> stats = StatsByLanes<8>(y + 32 * warp, 32, s.group_eps, lane % 8);
-    X()[t] = MulAdd((value - stats.shift - stats.delta) * stats.scale, weight, x);
+    Four<Real> y4[2] = {LoadFour(y + at), LoadFour(y + at + 64)};
+    Real shift[2], of_y[4] = {};  // sum and squares in both heads
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      shift[i] = Total(LoadFour(y + at / 32 * 32 + 64 * i).v) * Real(0.25);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        y4[i].v[j] -= shift[i];
+        of_y[2 * i] += y4[i].v[j];
+        of_y[2 * i + 1] = MulAdd(y4[i].v[j], y4[i].v[j], of_y[2 * i + 1]);
+      }
+    }
+    SumLanes<8>(of_y);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const NormStats<Real> stats =
+          StatsOf(shift[i], of_y[2 * i], of_y[2 * i + 1], 32, s.group_eps);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        x4[i].v[j] = MulAdd((y4[i].v[j] - stats.delta) * stats.scale, weight[i].v[j], x4[i].v[j]);
+      }
+    }
   }
-  __syncthreads();
   if (feeds) {
-    const Real v = up.Product(X(), s.ff_eps);
+    const Real shift = __shfl_sync(0xffffffffu, Total(x4[0].v) * Real(0.25), 0);
+    const Real v = up.Product(x4, shift, s.ff_eps);
     const Real pair = __shfl_xor_sync(0xffffffffu, v, 4);
     const Real gate = lane & 4 ? pair : v;
     const Real active = __builtin_expect(s.act == Activation::gelu, 1)
@@ -127,35 +151,40 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::SlstmFixed() {
   }
   Stamp(6);
 
-  // 4. Two rows of its down projection a warp; a lane has 4 columns, half of them 4 more.
+  // 4. A row of its down projection a half warp; a lane has 12 columns.
   {
-    const uint32_t down_row = 2 * warp;
-    typename Packed<W>::Word weights[2][2] = {};
+    const uint32_t down_row = 2 * warp + lane / 16;
+    typename Packed<W>::Word weights[3];
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const uint32_t at = (down_row + r) * 192 + 4 * lane;
-      weights[r][0] = LoadPacked<W>(Bytes(block_ + s.s.down), at);
-      if (lane < 16) weights[r][1] = LoadPacked<W>(Bytes(block_ + s.s.down), at + 128);
+    for (int i = 0; i < 3; ++i) {
+      weights[i] = LoadPacked<W>(Bytes(block_ + s.s.down), down_row * 192 + at + 64 * i);
     }
-    const Real x = X()[row_ + down_row + lane / 16];
+    // x of both rows of the warp is in one lane of each half.
+    const uint32_t four = (row_ + 2 * warp) / 4;
+    Real own[2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const Real low = warp & 1 ? x4[0].v[2 + i] : x4[0].v[i];
+      const Real high = warp & 1 ? x4[1].v[2 + i] : x4[1].v[i];
+      own[i] = __shfl_sync(0xffffffffu, four < 16 ? low : high, four % 16);
+    }
+    const Real x = lane < 16 ? own[0] : own[1];
     Real factor = 1;
-    if constexpr (W::kScaled) factor = Image(s.s.down_scale)[down_row + lane / 16];
-    ex_.Wait(kToFeedForward, 0, 0, expect_[kToFeedForward]);
+    if constexpr (W::kScaled) factor = Image(s.s.down_scale)[down_row];
+    ex_.Rearm(kToNorm, expect_[kToNorm]);
+    ex_.Await(kToFeedForward);
     Stamp(7);
-    const Four<Real> p4[2] = {LoadFour(At(s.p) + 4 * lane),
-                              LoadFour(At(s.p) + 128 + 4 * (lane & 15))};
-    Real dots[2];
+    Real dots[4] = {};
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      Real of_row[4] = {};
-      AddProducts(Packed<W>::Numbers(weights[r][0]), p4[0], of_row);
-      AddProducts(Packed<W>::Numbers(weights[r][1]), p4[1], of_row);
-      dots[r] = Total(of_row);
+    for (int i = 0; i < 3; ++i) {
+      AddProducts(Packed<W>::Numbers(weights[i]), LoadFour(At(s.p) + at + 64 * i), dots);
     }
-    const Real y = SumTwoRows<true>(dots[0], dots[1]);
-    ex_.Send(kToBlock, lane & 15, s.x + (row_ + down_row + lane / 16) * kReal,
-             W::kScaled ? MulAdd(y, factor, x) : x + y);
+    Real y[1] = {Total(dots)};
+    SumLanes<16>(y);
+    ex_.Send(kToBlock, lane & 15, s.x + (row_ + down_row) * kReal,
+             W::kScaled ? MulAdd(y[0], factor, x) : x + y[0]);
     CloseX();
+    ex_.Rearm(kToFeedForward, expect_[kToFeedForward]);
   }
   block_ += s.s.bytes;
   state_ += s.ss.bytes;

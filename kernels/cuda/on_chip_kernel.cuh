@@ -47,6 +47,19 @@ __device__ Real EmbeddingElement(const Matrix& table, uint32_t stride, uint32_t 
   return v * table.scale[token];
 }
 
+template <class C>
+__device__ __forceinline__ void Blocks(C& cta) {
+  const auto& s = cta.S();
+#pragma unroll 1
+  for (uint32_t b = 0; b < s.blocks; ++b) {
+    if (__builtin_expect(s.slstm >> b & 1, 0)) {
+      cta.Slstm();
+    } else {
+      cta.Mlstm();
+    }
+  }
+}
+
 // One step; input(i): the i-th input; false if the CTAs have lost each other.
 template <class C, class Input, class Put>
 __device__ __forceinline__ bool Step(C& cta, const Input& input, const Put& put) {
@@ -68,21 +81,16 @@ __device__ __forceinline__ bool Step(C& cta, const Input& input, const Put& put)
   __syncthreads();
   if (__builtin_expect(s.encoder, 0)) cta.Encode();
   cta.Rewind();
-#pragma unroll 1
-  for (uint32_t b = 0; b < s.blocks; ++b) {
-    if (__builtin_expect(s.slstm >> b & 1, 0)) {
-      cta.Slstm();
-    } else {
-      cta.Mlstm();
-    }
-  }
+  Blocks(cta);
   cta.WaitForX();
   if constexpr (C::kFixed) {
+    cta.AfterX();
     if (__builtin_expect(!s.head, 1)) {
       // The one barrier before x is overwritten, and before anything is given out.
       const Real y = cta.OwnOutput();
       const bool ok = !__syncthreads_or(!cta.exchange().ok());
-      if (ok && threadIdx.x < s.rows) put(cta.rank() * s.rows + threadIdx.x, y);
+      const uint32_t i = threadIdx.x - C::kOutputThread;
+      if (ok && i < s.rows) put(cta.rank() * s.rows + i, y);
       cta.Flip();
       return ok;
     }
@@ -94,10 +102,41 @@ __device__ __forceinline__ bool Step(C& cta, const Input& input, const Put& put)
   return ok;
 }
 
+// Where the input is x and the output its norm: while the last x of a step travels, the next input
+// is put in place, and the step's one barrier passed; the output is for when the next step's first
+// block waits.
+template <class C>
+__device__ __forceinline__ bool RunPlainSteps(C& cta) {
+  using Real = typename C::Real;
+  const auto& args = cta.args();
+  Real* input = cta.At(cta.S().input) + threadIdx.x;
+  const Real* in = args.in + threadIdx.x;
+  *input = *in;
+  Real next = args.steps > 1 ? in[C::kThreads] : Real(0);
+  __syncthreads();
+  for (uint32_t t = 0; t < args.steps; ++t) {
+    cta.Rewind();
+    cta.StartAtInput();
+    Blocks(cta);
+    *input = next;
+    if (t + 2 < args.steps) next = in[size_t{t + 2} * C::kThreads];
+    if (__syncthreads_or(!cta.exchange().ok())) return false;
+    cta.Owe(args.out + size_t{t} * C::kThreads);
+    cta.Flip();
+  }
+  cta.WaitForX();
+  cta.AfterX();
+  return !__syncthreads_or(!cta.exchange().ok());
+}
+
 template <class C>
 __device__ __forceinline__ bool RunSteps(C& cta) {
   using Real = typename C::Real;
   const auto& args = cta.args();
+  if constexpr (C::kFixed) {
+    const auto& s = cta.S();
+    if (!s.embed && !s.encoder && !s.head && args.steps) return RunPlainSteps(cta);
+  }
   const uint32_t width = cta.S().input_width, out_width = cta.S().output_width;
   Real next = threadIdx.x < width && args.steps ? args.in[threadIdx.x] : Real(0);
   for (uint32_t t = 0; t < args.steps; ++t) {
