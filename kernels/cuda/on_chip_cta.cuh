@@ -38,6 +38,7 @@ class Cta {
       expect_[kToScale] = P::kFixed ? 2 * s.inner * uint32_t(sizeof(Real)) : 0;
       expect_[kToDown] = (P::kFixed ? 1 : 3) * s.inner * uint32_t(sizeof(Real));
     }
+    x_at_ = s.x;
     row_ = s.First(rank_, s.rows, s.width);
     rows_ = s.Count(rank_, s.rows, s.width);
     if (s.slstm) {
@@ -71,7 +72,6 @@ class Cta {
 #ifdef XST_ON_CHIP_STAMPS
     stamp_block_ = 0;
 #endif
-    x_at_ = S().x;
     block_ = S().image_at + S().first_block;
     state_ = S().first_state;
   }
@@ -95,8 +95,8 @@ class Cta {
     }
     Stamp(1);
   }
-  // Of the fixed shape: what WaitForX leaves for when others have what they wait for. Before
-  // anything that this warp sends later can bring about the next x.
+  // Of the fixed shape: what WaitForX leaves for when the block's first numbers are sent; the next
+  // x cannot come before this warp sends more.
   __device__ __forceinline__ void AfterX() {
     if (!x_just_came_) return;
     x_just_came_ = false;
@@ -133,7 +133,7 @@ class Cta {
   template <class Put>
   __device__ __forceinline__ void Output(const Put& put);
   // Of the fixed shape without a head: the output of own row threadIdx.x - kOutputThread, if there
-  // is one. By a warp that others do not wait for in an mLSTM, and that sends in every exchange.
+  // is one. By a warp that sends something in every exchange.
   static constexpr uint32_t kOutputThread = 64;
   __device__ __forceinline__ Real OwnOutput() const {
     if (threadIdx.x / 32 != kOutputThread / 32) return 0;

@@ -23,14 +23,12 @@ __device__ __forceinline__ Real SumFourRows(const Real (&v)[4]) {
   return b + __shfl_xor_sync(0xffffffffu, b, 1);
 }
 // Of two rows; lanes 0 to 15 get row 0, the others row 1, summed over the lanes that differ in bits
-// 3 and up, and below if kAll.
-template <bool kAll, class Real>
+// 3 and 4.
+template <class Real>
 __device__ __forceinline__ Real SumTwoRows(Real v0, Real v1) {
   const bool high = threadIdx.x & 16;
-  Real v = (high ? v1 : v0) + __shfl_xor_sync(0xffffffffu, high ? v0 : v1, 16);
-#pragma unroll
-  for (int d = 8; d >= (kAll ? 1 : 8); d /= 2) v += __shfl_xor_sync(0xffffffffu, v, d);
-  return v;
+  const Real v = (high ? v1 : v0) + __shfl_xor_sync(0xffffffffu, high ? v0 : v1, 16);
+  return v + __shfl_xor_sync(0xffffffffu, v, 8);
 }
 
 // The values of lanes 0, 8, 16 and 24.
@@ -171,7 +169,7 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
   Stamp(3);
 
   // 2. Gates, by warps 0 and 1, 8 threads each; q and k to the CTAs of the head, by the others,
-  // where a thread makes 4 channels of one for one CTA; g1 and g2.
+  // where a thread makes 4 channels of one for one CTA.
   {
     if (warp < 2) {
       const uint32_t gate = t / 8, of = t % 8;
@@ -202,16 +200,6 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
                 s.qk + (key ? s.k_from_q : 0) + (rank_ % 4 * 16 + chunk) * kReal,
                 make_float4(v[0], v[1], v[2], v[3]));
     }
-
-    const uint32_t chunk = t % 4 * 4;
-    const bool second = t & 4;
-    Four<Real> g = LoadFour(own_g + chunk);
-    const Four<Real> by = LoadFour(Image(second ? s.m.skip : s.m.head_norm) + chunk);
-    const Four<Real> conv = LoadFour(own_c + chunk);
-#pragma unroll
-    for (int j = 0; j < 4; ++j) g.v[j] *= by.v[j] * (second ? conv.v[j] : Real(1));
-    ex_.Send4(kToScale, t / 8, (second ? s.g2 : s.g1) + (first_ + chunk) * kReal,
-              make_float4(g.v[0], g.v[1], g.v[2], g.v[3]));
   }
   Stamp(4);
 
@@ -246,6 +234,18 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
   if constexpr (W::kScaled) scale = Image(s.m.down_scale)[row + lane / 16];
 
   AfterX();
+  // g1 and g2, behind what is awaited first.
+  {
+    const uint32_t chunk = t % 4 * 4;
+    const bool second = t & 4;
+    Four<Real> g = LoadFour(own_g + chunk);
+    const Four<Real> by = LoadFour(Image(second ? s.m.skip : s.m.head_norm) + chunk);
+    const Four<Real> conv = LoadFour(own_c + chunk);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) g.v[j] *= by.v[j] * (second ? conv.v[j] : Real(1));
+    ex_.Send4(kToScale, t / 8, (second ? s.g2 : s.g1) + (first_ + chunk) * kReal,
+              make_float4(g.v[0], g.v[1], g.v[2], g.v[3]));
+  }
   ex_.Await(kToCell);
   Stamp(5);
   const Real input = SumOf16(At(s.gates)), raw_forget = SumOf16(At(s.gates) + 16);
@@ -253,7 +253,6 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
   const Real* k = At(s.qk + s.k_from_q) + at;
   const Four<Real> q4[2] = {LoadFour(q), LoadFour(q + 32)};
   const Four<Real> k4[2] = {LoadFour(k), LoadFour(k + 32)};
-  const Real own_k = At(s.qk + s.k_from_q)[t % 64];
   const Real forget = FastLogSigmoid(raw_forget) + m;
   Real sums[3] = {0, 0, 0};
 #pragma unroll
@@ -282,7 +281,7 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
   Stamp(6);
 
   // C, while h travels.
-  ex_.Rearm(kToCell, expect_[kToCell]);
+  const Real own_k = At(s.qk + s.k_from_q)[t % 64];
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
 #pragma unroll
@@ -294,7 +293,8 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
 
   // 4. W s with s = headnorm(h) g1 + g2 is, head by head, scale (W g1 (h - shift) - delta W g1) + W
   // g2. While h travels: what does not depend on it.
-  ex_.Wait(kToScale, 0, 0, expect_[kToScale]);
+  ex_.Await(kToScale);
+  ex_.Rearm(kToCell, expect_[kToCell]);
   Real by[2][8], known[4] = {};  // W g1 of both rows, W g2 of both
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
@@ -334,8 +334,8 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
     SumLanes<8>(of_h);
     const NormStats<Real> stats = StatsOf(shift, of_h[2], of_h[3], 64, s.head_eps);
     const Real y =
-        SumTwoRows<false>(MulAdd(MulAdd(-stats.delta, known[0], of_h[0]), stats.scale, known[2]),
-                          MulAdd(MulAdd(-stats.delta, known[1], of_h[1]), stats.scale, known[3]));
+        SumTwoRows(MulAdd(MulAdd(-stats.delta, known[0], of_h[0]), stats.scale, known[2]),
+                   MulAdd(MulAdd(-stats.delta, known[1], of_h[1]), stats.scale, known[3]));
     ex_.Send(kToBlock, lane & 15, s.x + (row_ + row + lane / 16) * kReal,
              W::kScaled ? MulAdd(y, scale, x) : x + y);
     CloseX();
@@ -343,6 +343,7 @@ __device__ __forceinline__ void Cta<Real, W, E, P>::MlstmFixed() {
 
   // The rest of the state, while x travels.
   ex_.Rearm(kToDown, expect_[kToDown]);
+  ex_.Rearm(kToScale, expect_[kToScale]);
   if (t < 64) {
     State(s.ms.n + (parity_ ^ 1) * s.ms.n_parity)[t] = MulAdd(keep, own_n, add * own_k);
   }
