@@ -119,11 +119,11 @@ void ModelCore::RunSplit(T* frame) const {
     const kernels::Kernels<T>& table;
     T* frame;
   } split{team_plan, table<T>(), frame};
-  const auto share = [](Team& team, uint32_t member, void* arg) {
+  const auto share = [](Team& all, uint32_t member, void* arg) {
     const Split& step = *static_cast<const Split*>(arg);
     for (const TeamStep& s : step.plan.members[member]) {
-      if (s.publish) team.Publish(member, s.publish);
-      if (s.wait) team.Wait(member, s.wait);
+      if (s.publish) all.Publish(member, s.publish);
+      if (s.wait) all.Wait(member, s.wait);
       Run(step.table, s.op, step.frame, s.units);
     }
   };

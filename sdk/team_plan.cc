@@ -94,7 +94,7 @@ class Builder {
       for (const ArrayUse& use : uses_[j]) {
         const auto [begin, end] = common(use);
         if (!use.reads || begin >= end) continue;
-        const auto living = std::count(at(begin), at(end), true);
+        const auto living = static_cast<size_t>(std::count(at(begin), at(end), true));
         if (living == 0) continue;
         if (use.writes || living != use.end - use.begin) return;
         c.readers.push_back(&use);
