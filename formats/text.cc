@@ -51,7 +51,8 @@ bool IsName(std::string_view text) {
 std::string Printable(std::string_view text, size_t limit) {
   std::string out(text.substr(0, limit));
   for (char& c : out) {
-    if (c < 0x20 || c == 0x7F) c = '?';  // bytes above ASCII are negative
+    const auto byte = static_cast<uint8_t>(c);
+    if (byte < 0x20 || byte >= 0x7F) c = '?';
   }
   if (text.size() > limit) out += "...";
   return out;
