@@ -44,6 +44,19 @@ inline size_t Shortened(size_t n) {
 
 }  // namespace xst::test
 
+// How a system call takes an offset: 32-bit ARM wants a pair of registers, the first one even.
+#ifdef __arm__
+#define XST_OFFSET(at) 0L, static_cast<long>(at), static_cast<long>((at) >> 32)
+#define XST_FTRUNCATE SYS_ftruncate64
+#define XST_MMAP SYS_mmap2
+#define XST_MMAP_OFFSET(at) static_cast<long>((at) / 4096)
+#else
+#define XST_OFFSET(at) at
+#define XST_FTRUNCATE SYS_ftruncate
+#define XST_MMAP SYS_mmap
+#define XST_MMAP_OFFSET(at) at
+#endif
+
 // The program's own definitions win over libc's.
 extern "C" {
 #ifndef XST_SANITIZED
@@ -74,26 +87,31 @@ ssize_t read(int fd, void* to, size_t n) {
   return xst::test::Errs() ? -1 : syscall(SYS_read, fd, to, xst::test::Shortened(n));
 }
 ssize_t pread(int fd, void* to, size_t n, off_t at) {
-  return xst::test::Errs() ? -1 : syscall(SYS_pread64, fd, to, xst::test::Shortened(n), at);
+  return xst::test::Errs() ? -1
+                           : syscall(SYS_pread64, fd, to, xst::test::Shortened(n), XST_OFFSET(at));
 }
 ssize_t write(int fd, const void* from, size_t n) {
   return xst::test::Errs() ? -1 : syscall(SYS_write, fd, from, xst::test::Shortened(n));
 }
 ssize_t pwrite(int fd, const void* from, size_t n, off_t at) {
-  return xst::test::Errs() ? -1 : syscall(SYS_pwrite64, fd, from, xst::test::Shortened(n), at);
+  return xst::test::Errs()
+             ? -1
+             : syscall(SYS_pwrite64, fd, from, xst::test::Shortened(n), XST_OFFSET(at));
 }
 int fsync(int fd) { return xst::test::Errs() ? -1 : static_cast<int>(syscall(SYS_fsync, fd)); }
 int fdatasync(int fd) {
   return xst::test::Errs() ? -1 : static_cast<int>(syscall(SYS_fdatasync, fd));
 }
 int ftruncate(int fd, off_t size) noexcept {
-  return xst::test::Errs() ? -1 : static_cast<int>(syscall(SYS_ftruncate, fd, size));
+  return xst::test::Errs() ? -1 : static_cast<int>(syscall(XST_FTRUNCATE, fd, XST_OFFSET(size)));
 }
 int rename(const char* from, const char* to) noexcept {
-  return xst::test::Errs() ? -1 : static_cast<int>(syscall(SYS_rename, from, to));
+  return xst::test::Errs() ? -1
+                           : static_cast<int>(syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to));
 }
 void* mmap(void* at, size_t n, int protection, int flags, int fd, off_t offset) noexcept {
   if (xst::test::Errs()) return MAP_FAILED;
-  return reinterpret_cast<void*>(syscall(SYS_mmap, at, n, protection, flags, fd, offset));
+  return reinterpret_cast<void*>(
+      syscall(XST_MMAP, at, n, protection, flags, fd, XST_MMAP_OFFSET(offset)));
 }
 }
