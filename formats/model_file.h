@@ -24,7 +24,11 @@ struct Hash128 {
   uint64_t low = 0, high = 0;
   bool operator==(const Hash128&) const = default;
 };
-std::string Hex(const Hash128& h);  // 32 digits
+// 32 digits; nothing is allocated, so that an error of a stream can name them.
+struct HexText {
+  char digits[33];
+};
+HexText Hex(const Hash128& h);
 
 // A tensor of an opened file; pointers into the file's bytes.
 struct StoredTensor {

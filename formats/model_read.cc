@@ -218,7 +218,7 @@ Status Read(std::span<const std::byte> file, Check check, Directory* out, Fault*
 #ifndef XST_MINIMAL  // which takes the packer's word: no step depends on it
   if (s == Status::ok && out->arch_hash != ArchHash(out->config)) {
     s = fault->Set(Status::corrupt, "arch_hash: expected %s of the configuration, got %s",
-                   Hex(ArchHash(out->config)).c_str(), Hex(out->arch_hash).c_str());
+                   Hex(ArchHash(out->config)).digits, Hex(out->arch_hash).digits);
   }
 #endif
   if (s == Status::ok) s = ReadTensors(file, header, from, out, fault);
@@ -232,10 +232,9 @@ Status Read(std::span<const std::byte> file, Check check, Directory* out, Fault*
 
 }  // namespace
 
-std::string Hex(const Hash128& h) {
-  char text[33];
-  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(h.high),
-                static_cast<unsigned long long>(h.low));
+HexText Hex(const Hash128& h) {
+  HexText text;
+  std::snprintf(text.digits, sizeof text.digits, "%016llx%016llx", N(h.high), N(h.low));
   return text;
 }
 

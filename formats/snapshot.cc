@@ -95,7 +95,7 @@ Status CheckOrigin(const SnapshotHeader& got, const SnapshotHeader& expected,
   if (got.arch_hash != expected.arch_hash) {
     return fault->Set(Status::other_model,
                       "snapshot: expected one of a model with arch_hash %s, got %s",
-                      Hex(expected.arch_hash).c_str(), Hex(got.arch_hash).c_str());
+                      Hex(expected.arch_hash).digits, Hex(got.arch_hash).digits);
   }
   if (got.count != expected.count) {
     return fault->Set(Status::other_model, "snapshot: expected %llu values, got %llu",
@@ -105,7 +105,7 @@ Status CheckOrigin(const SnapshotHeader& got, const SnapshotHeader& expected,
   if (got.source_hash != expected.source_hash && !allow_other_weights) {
     return fault->Set(Status::other_model,
                       "snapshot: expected one of the weights with source_hash %s, got %s",
-                      Hex(expected.source_hash).c_str(), Hex(got.source_hash).c_str());
+                      Hex(expected.source_hash).digits, Hex(got.source_hash).digits);
   }
   return Status::ok;
 }

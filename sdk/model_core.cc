@@ -68,8 +68,8 @@ void FillInfo(ModelCore* core) {
   info.snapshot_bytes = formats::SnapshotBytes(plan.state_values);
   info.flops = plan.flops;
   info.file_bytes = core->file.bytes().size();
-  info.arch_hash = formats::Hex(d.arch_hash);
-  info.source_hash = formats::Hex(d.source_hash);
+  info.arch_hash = formats::Hex(d.arch_hash).digits;
+  info.source_hash = formats::Hex(d.source_hash).digits;
   char file_hash[17];
   std::snprintf(file_hash, sizeof file_hash, "%016llx",
                 static_cast<unsigned long long>(d.file_hash));

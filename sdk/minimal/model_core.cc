@@ -64,8 +64,8 @@ Status Open(const Request& request) {
   info.config_yaml = formats::ConfigText(request.file);
   out.arch_hash = d.arch_hash;
   out.source_hash = d.source_hash;
-  formats::Hex(d.arch_hash).copy(info.arch_hash, sizeof info.arch_hash - 1);
-  formats::Hex(d.source_hash).copy(info.source_hash, sizeof info.source_hash - 1);
+  info.arch_hash = formats::Hex(d.arch_hash);
+  info.source_hash = formats::Hex(d.source_hash);
   std::snprintf(info.file_hash, sizeof info.file_hash, "%016llx",
                 static_cast<unsigned long long>(d.file_hash));
   if (const Status s = ChooseKernels(request.arithmetic, &out, request.fault); s != Status::ok) {

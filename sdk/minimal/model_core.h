@@ -25,7 +25,8 @@ struct ModelCore {
     uint32_t probe_steps = 0;
     double rate_hz = 0;
     uint64_t parameters = 0, file_bytes = 0, session_bytes = 0, snapshot_bytes = 0;
-    char arch_hash[33] = "", source_hash[33] = "", file_hash[17] = "";
+    formats::HexText arch_hash = {}, source_hash = {};
+    char file_hash[17] = "";
     const char* config_yaml = "";  // in the file
   };
 
