@@ -115,8 +115,11 @@ typedef struct xst_model_options {
   size_t arena_bytes;
 } xst_model_options;
 
-/* Opens a .xst file, or one in memory, which is copied unless used in place. `options` may be null.
- */
+/* Opens a .xst file, or one in memory, which is copied unless used in place. `options` may be null,
+ * but not in a minimal build, which needs the arena; XST_OUT_OF_MEMORY there names a larger one. A
+ * minimal build has the one instruction set of XST_MINIMAL_ISA, takes the weights that
+ * XST_MINIMAL_DTYPES names and steps in what XST_MINIMAL_ARITHMETIC names (f32 and single unless
+ * configured otherwise): unless that has wide, automatic is single also for a small model. */
 XST_API xst_status xst_model_open(const char* path, const xst_model_options* options,
                                   xst_model** model);
 XST_API xst_status xst_model_open_memory(const void* bytes, size_t count,

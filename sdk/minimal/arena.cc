@@ -27,7 +27,7 @@ constexpr size_t Rounded(size_t bytes) { return (bytes + kNewAlign - 1) / kNewAl
 
 }  // namespace
 
-Arena::Arena(void* memory, size_t bytes) {
+Arena::Arena(void* memory, size_t bytes) : given_(bytes) {
   const auto at = reinterpret_cast<uintptr_t>(memory);
   begin_ = (at + kAlign - 1) / kAlign * kAlign;
   end_ = std::max((at + bytes) / kAlign * kAlign, begin_);

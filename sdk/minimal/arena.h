@@ -24,11 +24,16 @@ class Arena {
 
   // With what aligns the next.
   size_t front_bytes() const { return (front_ - begin_ + kAlign - 1) / kAlign * kAlign; }
-  // The size of an arena that would have been enough so far.
-  size_t enough() const { return enough_; }
-  size_t size() const { return end_ - begin_; }
+  // The size of a memory that would have been enough so far, wherever it began.
+  size_t enough() const { return AnywhereFor(enough_); }
+  size_t given() const { return given_; }
+  // The size of a memory that has `bytes` between boundaries wherever it begins.
+  static constexpr uint64_t AnywhereFor(uint64_t bytes) {
+    return (bytes + kAlign - 1) / kAlign * kAlign + kAlign - 1;
+  }
 
  private:
+  size_t given_;
   uintptr_t begin_, end_, front_, back_;
   size_t enough_ = 0;
 

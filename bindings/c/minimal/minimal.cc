@@ -28,7 +28,7 @@ struct xst_session {
 
 namespace {
 
-// Of an arena, what opening a model may take, and for each byte of its directory.
+// Of an arena, what opening a model takes at first guess, and for each byte of its directory.
 constexpr uint64_t kOpeningBytes = 4096, kOpeningBytesPerByte = 8;
 
 // The process's last error: no thread has one of its own here.
@@ -41,6 +41,11 @@ xst_status FailCount(const char* what, uint64_t expected, uint64_t got) {
   return ToC(last.Set(Status::shape_mismatch, "%s: expected %" PRIu64 ", got %" PRIu64, what,
                       expected, got));
 }
+xst_status CheckSize(const char* what, size_t struct_bytes) {
+  if (struct_bytes >= sizeof(size_t)) return XST_OK;
+  return ToC(last.Set(Status::invalid_argument, "%s.struct_bytes: expected at least %zu, got %zu",
+                      what, sizeof(size_t), struct_bytes));
+}
 xst_status FailNull(const char* call) {
   return ToC(
       last.Set(Status::invalid_argument, "%s: expected objects and buffers, got null", call));
@@ -51,14 +56,15 @@ xst_status Done(Status status, const char* what) {
 }
 
 xst_status Convert(const xst_model_options* from, xst_model_options* to) {
-  if (!from || from->struct_bytes < sizeof(size_t)) {
-    return Fail(Status::invalid_argument, "options: expected them, with struct_bytes, got none");
-  }
+  if (!from) return Fail(Status::invalid_argument, "options: expected them, got null");
+  if (const xst_status s = CheckSize("options", from->struct_bytes); s != XST_OK) return s;
   std::memcpy(to, from, std::min(from->struct_bytes, sizeof *to));
   const auto* bytes = reinterpret_cast<const unsigned char*>(from);
   for (size_t i = sizeof *to; i < from->struct_bytes; ++i) {
     if (bytes[i] != 0) {
-      return Fail(Status::invalid_argument, "options: expected none that this version lacks");
+      return ToC(last.Set(Status::invalid_argument,
+                          "options.struct_bytes: expected up to %zu, got %zu", sizeof *to,
+                          from->struct_bytes));
     }
   }
   if (to->device && std::strcmp(to->device, "cpu") != 0) {
@@ -78,14 +84,16 @@ xst_status Convert(const xst_model_options* from, xst_model_options* to) {
   return XST_OK;
 }
 
-// The arena does not hold the model. What would: the packer's directories take at most so much.
+// The arena does not hold the model. What would is known when it is open: until then a guess, and
+// twice as much for a caller whose arena had that.
 xst_status FailArena(const xst_model_options& given, const void* bytes, size_t count) {
   xst::formats::ModelHeader header;
   const std::span file(static_cast<const std::byte*>(bytes), count);
   if (DecodeHeader(file, &header, &last) != Status::ok) return ToC(last.status);
-  const uint64_t enough = Arena::kAlign - 1 + kOpeningBytes +
-                          kOpeningBytesPerByte * header.dir_bytes +
-                          (given.in_place ? 0 : count + Arena::kAlign);
+  const uint64_t guess =
+      Arena::AnywhereFor(kOpeningBytes + kOpeningBytesPerByte * header.dir_bytes +
+                         (given.in_place ? 0 : count + Arena::kAlign));
+  const uint64_t enough = std::max(guess, 2 * uint64_t{given.arena_bytes});
   return ToC(last.Set(Status::out_of_memory,
                       "arena: expected %" PRIu64 " bytes to open this model, got %zu", enough,
                       given.arena_bytes));
@@ -154,7 +162,8 @@ xst_status xst_model_open_memory(const void* bytes, size_t count, const xst_mode
 void xst_model_destroy(xst_model*) {}
 
 xst_status xst_model_get_info(const xst_model* model, xst_model_info* info) {
-  if (!model || !info || info->struct_bytes < sizeof(size_t)) return FailNull("xst_model_get_info");
+  if (!model || !info) return FailNull("xst_model_get_info");
+  if (const xst_status s = CheckSize("info", info->struct_bytes); s != XST_OK) return s;
   const ModelCore& core = model->core;
   const ModelCore::Info& m = core.info;
   const xst_model_info all = {
@@ -176,11 +185,11 @@ xst_status xst_model_get_info(const xst_model* model, xst_model_info* info) {
       .device = "cpu",
       .isa = core.isa(),
       .arithmetic = core.arithmetic(),
-      .arch_hash = m.arch_hash,
-      .source_hash = m.source_hash,
+      .arch_hash = m.arch_hash.digits,
+      .source_hash = m.source_hash.digits,
       .file_hash = m.file_hash,
       .config_yaml = m.config_yaml,
-      .arena_bytes = Arena::kAlign - 1 + model->arena.enough(),
+      .arena_bytes = model->arena.enough(),
   };
   std::memcpy(info, &all, std::min(info->struct_bytes, sizeof all));
   return XST_OK;
@@ -190,11 +199,12 @@ xst_status xst_session_create(const xst_model* model, xst_session** session) {
   if (!model || !session) return FailNull("xst_session_create");
   Arena& arena = model->arena;
   const uint64_t bytes = FrameOffset() + model->core.info.session_bytes;
-  void* const at = bytes <= arena.size() ? arena.TakeFront(static_cast<size_t>(bytes)) : nullptr;
+  void* const at = bytes <= arena.given() ? arena.TakeFront(static_cast<size_t>(bytes)) : nullptr;
   if (!at) {
-    return ToC(last.Set(Status::out_of_memory,
-                        "arena: expected %" PRIu64 " bytes for one more session, got %zu",
-                        Arena::kAlign - 1 + arena.front_bytes() + bytes, arena.size()));
+    return ToC(last.Set(
+        Status::out_of_memory, "arena: expected %" PRIu64 " bytes for one more session, got %zu",
+        std::max<uint64_t>(arena.enough(), Arena::AnywhereFor(arena.front_bytes() + bytes)),
+        arena.given()));
   }
   return Make(*model, at, session);
 }
