@@ -36,10 +36,12 @@ void WriteCArray(std::span<const std::byte> bytes, const std::string& about,
   const std::string length = "const size_t " + name + "_len";
   std::string text = "/* " + Commented(about) + "\n *\n * Elsewhere:\n *   extern " + array +
                      ";\n *   extern " + length +
-                     ";\n * for xst_model_open_memory, in place. */\n#include <stddef.h>\n\n"
-                     "extern " +
-                     array + ";\nextern " + length + ";\n\n" + length + " = " + size +
-                     ";\n_Alignas(" + std::to_string(kSegmentAlign) + ") " + array + " = {";
+                     ";\n * for xst_model_open_memory, in place. */\n#include <stdalign.h>\n"
+                     "#include <stddef.h>\n\n"
+                     "#ifdef __cplusplus\nextern \"C\" {\n#endif\nextern " +
+                     array + ";\nextern " + length + ";\n#ifdef __cplusplus\n}\n#endif\n\n" +
+                     length + " = " + size + ";\nalignas(" + std::to_string(kSegmentAlign) + ") " +
+                     array + " = {";
   OutputFile file(path);
   for (size_t i = 0; i < bytes.size(); ++i) {
     if (i % kPerLine == 0) text += "\n  ";

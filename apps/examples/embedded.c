@@ -32,15 +32,28 @@ int main(void) {
   if (xst_model_get_info(opened, &info) != XST_OK) return fail();
   fprintf(stderr, "embedded: %s, %s, %llu bytes of arena\n", info.isa, info.arithmetic,
           (unsigned long long)info.arena_bytes);
-  if (info.input_width > MOST_VALUES || info.output_width > MOST_VALUES) return 1;
-  for (uint32_t n = 0; scanf("%f", &in[n]) == 1;) {
+  if (info.input_width > MOST_VALUES || info.output_width > MOST_VALUES) {
+    fprintf(stderr, "embedded: model: expected at most %d values of a step, got %u in, %u out\n",
+            MOST_VALUES, (unsigned)info.input_width, (unsigned)info.output_width);
+    return 1;
+  }
+  unsigned long row = 1;
+  uint32_t n = 0;
+  int read;
+  while ((read = scanf("%f", &in[n])) == 1) {
     if (++n < info.input_width) continue;
     n = 0;
+    ++row;
     if (XST_FAILED(xst_session_step(session, in, info.input_width, out, info.output_width))) {
       return fail();
     }
     for (uint32_t i = 0; i < info.output_width; ++i) printf(i ? " %.9g" : "%.9g", out[i]);
     putchar('\n');
+  }
+  if (read != EOF || n != 0) {
+    fprintf(stderr, "embedded: row %lu: expected %u numbers, got %u and then %s\n", row,
+            (unsigned)info.input_width, (unsigned)n, read == EOF ? "no more" : "other text");
+    return 1;
   }
   return 0;
 }
