@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -159,6 +160,42 @@ TEST(CModel, OpensFromMemory) {
   broken[bytes.size() / 2] ^= 1;
   EXPECT_EQ(xst_model_open_memory(broken.data(), broken.size(), nullptr, &opened), XST_CORRUPT);
   EXPECT_EQ(opened, nullptr);
+}
+
+TEST(CModel, StepsFromBytesInPlaceAsFromACopy) {
+  const std::string path = test::PackedCase("block_stack/odd_sizes");
+  std::ifstream file(path, std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+  // Of exactly their size, so that a sanitizer sees what lies behind.
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  const size_t size = bytes.size();
+  ASSERT_EQ(size % 64, 0u);
+  const std::unique_ptr<void, Free> memory(std::aligned_alloc(64, size));
+  std::memcpy(memory.get(), bytes.data(), size);
+  xst_model_options options = Defaults();
+  xst_model* opened = nullptr;
+  ASSERT_EQ(xst_model_open_memory(bytes.data(), size, &options, &opened), XST_OK);
+  const ModelPtr copied(opened);
+  options.in_place = 1;
+  opened = nullptr;
+  ASSERT_EQ(xst_model_open_memory(memory.get(), size, &options, &opened), XST_OK);
+  const ModelPtr in_place(opened);
+  const SessionPtr a = MakeSession(in_place.get()), b = MakeSession(copied.get());
+  EXPECT_EQ(Steps(a.get(), Info(in_place.get()), 0, 50), Steps(b.get(), Info(copied.get()), 0, 50));
+  EXPECT_EQ(std::memcmp(memory.get(), bytes.data(), size), 0);
+
+  const std::unique_ptr<void, Free> wider(std::aligned_alloc(64, size + 64));
+  char* const unaligned = static_cast<char*>(wider.get()) + 1;
+  std::memcpy(unaligned, bytes.data(), size);
+  opened = nullptr;
+  EXPECT_EQ(xst_model_open_memory(unaligned, size, &options, &opened), XST_INVALID_ARGUMENT);
+  EXPECT_NE(std::string(xst_last_error()).find("aligned to 64 bytes"), std::string::npos);
+  EXPECT_EQ(opened, nullptr);
+  options.in_place = 0;
+  ASSERT_EQ(xst_model_open_memory(unaligned, size, &options, &opened), XST_OK);
+  xst_model_destroy(opened);
 }
 
 TEST(CModel, RefusesWhatIsNotThere) {
