@@ -343,13 +343,18 @@ TEST(Session, StaysFiniteAtTheLargestInputs) {
   }
 }
 
-TEST(Session, LeavesNoDenormalsAfterAMillionQuietSamples) {
+TEST(Session, LeavesNoDenormalsAfterManyQuietSamples) {
   const auto model = test::OpenCase("block_stack/no_norms_no_ff");
   Session session(model);
   std::vector<float> in(model->info().input_width, 1.0f), out(model->info().output_width);
   session.step(in, out);
   std::fill(in.begin(), in.end(), 0.0f);
-  for (int i = 0; i < 1'000'000; ++i) session.step(in, out);
+#ifdef XST_EMULATED
+  constexpr int kSamples = 20'000;  // every forget gate here passes the denormals within hundreds
+#else
+  constexpr int kSamples = 1'000'000;
+#endif
+  for (int i = 0; i < kSamples; ++i) session.step(in, out);
   const auto snapshot = session.save();
   for (size_t at = snapshot.size() - 8 - sizeof(float) * (model->info().state_bytes / 4);
        at + sizeof(float) <= snapshot.size() - 8; at += sizeof(float)) {
