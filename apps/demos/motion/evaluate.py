@@ -117,10 +117,11 @@ def report(cases, streams, y):
         until = settled(answers, y)
         cells = [cell(right[:, n - 1]) for n in SEEN] + [f"{right.mean():.3f}"]
         print("|", " | ".join([name, *cells]), f"| {np.median(until):.0f}, {np.quantile(until, 0.9):.0f} |")
-    _, ours, *others = cases
-    print(f"\nExact McNemar p, {ours} against:")
-    for name in others:
-        print(f"{name}:", ", ".join(f"{exact_p(a, b):.3f}" for a, b in zip(cases[ours], cases[name])))
+    last, mean, *others = cases
+    for ours in (last, mean):
+        print(f"\nExact McNemar p, {ours} against:")
+        for name in others:
+            print(f"{name}:", ", ".join(f"{exact_p(a, b):.4f}" for a, b in zip(cases[ours], cases[name])))
 
 
 def main():

@@ -11,10 +11,9 @@ import zipfile
 
 import numpy as np
 
+from data import CHANNELS, CLASSES, RATE_HZ
+
 HERE = pathlib.Path(__file__).resolve().parent
-CHANNELS = ["acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"]
-CLASSES = ["standing", "running", "walking", "badminton"]
-RATE_HZ = 10
 SEED = 7
 
 

@@ -7,6 +7,7 @@ import numpy as np
 HERE = pathlib.Path(__file__).resolve().parent
 RATE_HZ = 250
 TRAIN_END, TEST_BEGIN = 3000, 4100  # samples; between them thresholds are set
+HORIZONS = {"next": 1, "ahead_100ms": 25}  # samples
 BEAT = 183  # samples, the median
 LEAD = 1300  # samples in front of an anomaly: a breath of six beats, and more
 LENGTH = LEAD + 700

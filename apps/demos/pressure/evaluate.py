@@ -19,7 +19,6 @@ import data
 HERE = pathlib.Path(__file__).resolve().parent
 XST = HERE.parents[2] / "build/release/bin/xst"
 COLUMNS = ["next", "next.sigma", "ahead_100ms", "ahead_100ms.sigma", "surprise", "surprise_100ms"]
-HORIZONS = {"next": 1, "ahead_100ms": 25}  # samples
 GRACE = 60  # samples behind an anomaly in which an alarm is still its
 MARGIN = 0.2  # of a threshold over the largest score of the calibration part, in parts of its distance to the median
 
@@ -101,7 +100,7 @@ def forecasts(stream, x):
     counts[own[0] : own[-1] + 2 * data.BEAT] = False
     y, train = stream.run(x[None])[0], x[: data.TRAIN_END]
     result = {"this model": [], "AR(16)": [], "AR(64)": [], "persistence": [], "inside 1 / 2 sigma": []}
-    for name, h in HORIZONS.items():
+    for name, h in data.HORIZONS.items():
         at = np.flatnonzero(counts)
         mean, sigma = (y[at - h, COLUMNS.index(name + part)] for part in ("", ".sigma"))
         rmse = lambda p: float(np.sqrt(((x[at] - p) ** 2).mean()))

@@ -24,7 +24,6 @@ from wrapped import Wrapped, stack_config, use_fast_cells  # noqa: E402
 
 import data  # noqa: E402
 
-HORIZONS = {"next": 1, "ahead_100ms": 25}  # samples
 LOG_VARIANCE = (-12.0, 4.0)
 START = (-9.0, -3.0)  # log variances before training
 FRESH = 200  # samples of a window that count little: the deployed state is seldom fresh
@@ -32,7 +31,7 @@ FRESH = 200  # samples of a window that count little: the deployed state is seld
 
 def stream_section(mean, std):
     outputs = []
-    for name, h in HORIZONS.items():
+    for name, h in data.HORIZONS.items():
         outputs.append({"gaussian": name, "horizon": h, "of": "pressure", "residual": True})
     outputs += [{"surprise": "surprise", "of": "next"}, {"surprise": "surprise_100ms", "of": "ahead_100ms"}]
     return {
@@ -47,7 +46,7 @@ def stream_section(mean, std):
 
 def sample(rng, z, batch, length):
     """Windows of z, some a little scaled and shifted: [B, length + the longest horizon]."""
-    n = length + max(HORIZONS.values())
+    n = length + max(data.HORIZONS.values())
     begins = rng.integers(0, len(z) - n + 1, batch)
     x = np.stack([z[b : b + n] for b in begins])
     on = rng.random((batch, 1)) < 0.5
@@ -58,7 +57,7 @@ def sample(rng, z, batch, length):
 def gaussians(rows, z):
     """(log variance, squared error) of every horizon: rows [B, T, 4], z [B, at least T + horizon]."""
     T = rows.shape[1]
-    for k, h in enumerate(HORIZONS.values()):
+    for k, h in enumerate(data.HORIZONS.values()):
         usable = min(T, z.shape[1] - h)
         s = rows[:, :usable, 2 * k + 1].clamp(*LOG_VARIANCE)
         yield s, (z[:, h : h + usable] - z[:, :usable] - rows[:, :usable, 2 * k]) ** 2
@@ -120,7 +119,7 @@ def score(model, stream, x, begin):
     entry = stream["inputs"][0]
     z = torch.tensor((x - entry["mean"]) / entry["std"], dtype=torch.float32)[None]
     result = {}
-    for (name, h), (s, error2) in zip(HORIZONS.items(), gaussians(model(z[..., None]), z)):
+    for (name, h), (s, error2) in zip(data.HORIZONS.items(), gaussians(model(z[..., None]), z)):
         s, error2 = s[0, begin - h :], error2[0, begin - h :]
         surprise = 0.5 * (math.log(2 * math.pi) + s + error2 * torch.exp(-s))
         result[name] = {"rmse": float(error2.mean().sqrt()) * entry["std"], "surprise": float(surprise.mean()),
