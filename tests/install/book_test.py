@@ -1,8 +1,8 @@
 """The book, word for word: a model is exported on this machine, and the packages serve it in a bare Debian 12.
 
 What differs from a reader's machines: pip takes the wheel that tests/python/venv has built of this tree and what Debian and tests/venv
-have of PyTorch and xlstm; `scp` copies into the Debian's folder; no systemd runs in a chroot, so tests/install/systemctl does what the
-unit says. The device has no network but its own loopback: what apt needs is fetched before.
+have of PyTorch and xlstm; `sudo apt install` on this machine only checks that the packages are there; `scp` copies into the Debian's
+folder; no systemd runs in a chroot, so tests/install/systemctl does what the unit says, for the packages' maintainer scripts, too. The device has no network but its own loopback: what apt needs is fetched before.
 """
 
 import os
@@ -55,6 +55,7 @@ def brought(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("device")
     tools = tmp_path_factory.mktemp("tools")
     tool(tools, "scp", f'[[ ${{@: -1}} == device: ]]\ncp "${{@:1:$#-1}}" {folder}\n')
+    tool(tools, "sudo", '[[ "$1 $2" == "apt install" ]]\ndpkg-query -W "${@:3}"\n')
     official = bash(f"""{ROOT}/tests/venv -c 'import sysconfig; print(sysconfig.get_path("purelib"))'""").split()[-1]
     shutil.rmtree(PULSE, ignore_errors=True)
     text = "".join(script(body) for body in chapters("workstation").values())
@@ -96,8 +97,16 @@ test -s /etc/xstd/xstd.yaml
 grep -q curve: /etc/xstd/xstd.yaml
 test -n "$(ls /var/lib/xstd)"
 test -L /etc/systemd/system/multi-user.target.wants/xstd.service
+test ! -e /run/xstd.pid
 set -v
 """
+
+# (a command of the book, what the test does before it, and after it).
+AROUND = (
+    ("sudo apt install --reinstall", "was=$(cat /run/xstd.pid)\n", 'test "$(cat /run/xstd.pid)" != "$was" -a ! -e "/proc/$was"\n'),
+    ("sudo apt remove", "systemctl start xstd\n", KEPT),
+    ("sudo apt purge", "", 'test -s /etc/xstd/device.secret -a -z "$(find /etc /var -xdev \\( -nouser -o -nogroup \\))"\n'),
+)
 
 LEFT = r"""
 set +v
@@ -123,12 +132,14 @@ def device(brought, tmp_path_factory):
     shutil.copytree(brought, folder / "device")
     tool(folder / "tools", "journalctl", '[[ "$1 $2 $3" == "-u xstd -n" ]]\nexec tail -n "$4" /run/xstd.log\n')
     shutil.copy(ROOT / "tests/install/systemctl", folder / "tools/systemctl")
-    parts = ["ip link set lo up\ncd /root\nexport HOME=/root\n"]
+    # For the packages' scripts systemd runs; `systemctl` stands in.
+    parts = ["mkdir -p /run/systemd/system\nip link set lo up\ncd /root\nexport HOME=/root\n"]
     for name, body in chapters("device").items():
         parts.append(f'echo "== {name}"\n{script(body)}')
     book = "".join(parts) + LEFT
-    removal = re.search(r"^sudo apt remove .*\n", book, re.M)
-    book = book[:removal.end()] + KEPT + book[removal.end():]
+    for command, before, after in AROUND:
+        line, = re.findall(rf"^{command} .*\n", book, re.M)
+        book = book.replace(line, before + line + after)
     (folder / "book.sh").write_text(book)
     out = bash(f"exec {ROOT}/tests/install/chroot --bring {folder} bash -euo pipefail -c {quoted(PREPARE)}", cwd=ROOT)
     print(out)
