@@ -182,7 +182,7 @@ void AddPack(CLI::App* app) {
       ->type_name("X.npy");
   command->add_flag(
       "--c-array", args->c_array,
-      "also write the file as C11 beside it, M.c: const unsigned char M_xst[], 64-byte "
+      "also write the file as C11 or C++ beside it, M.c: const unsigned char M_xst[], 64-byte "
       "aligned, and const size_t M_xst_len, for programs that carry their model (a compiler "
       "wants 100 bytes of memory for each of it); with -o M.c only that");
   command->add_flag("--verbose", args->verbose,
