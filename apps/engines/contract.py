@@ -1,10 +1,11 @@
-"""What an engine that carries streams needs of one: five functions.
+"""What an engine that carries streams needs of one: five functions, and the model's input_width.
 
     stream = open("model.xst")      a fresh stream; those of one file share its weights
     stream.load(state)              goes on from what save() gave, on any machine
     y = stream.step_chunk(x)        T steps: (T, input_width) float32 -> (T, output_width) float32
     state = stream.save()           bytes
     stream.arch_hash()              whose states may be loaded: 32 hexadecimal digits
+    stream.input_width              float32 values in a sample
 
 A chunk may be cut anywhere: on one kind of machine the outputs and the state are the same bits.
 """
