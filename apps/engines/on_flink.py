@@ -1,7 +1,5 @@
 """on_flink.py --model M --input FOLDER --output FOLDER: streams as keyed state of Apache Flink.
 
-    flink run -py on_flink.py -pyfs contract.py -pyexec PYTHON --model …      (PYTHON has xlstm_stream)
-
 Each file of the input folder is a sensor's: lines `sensor,sequence,value,…`. Out come lines
 `sensor,sequence,output,…`, without outputs for a line that has not the model's number of values: it is not
 stepped. A job with other sources and sinks takes StepChunks as it is.
@@ -34,26 +32,28 @@ class StepChunks(KeyedProcessFunction):
         self.fresh, self.arch_hash = self.stream.save(), self.stream.arch_hash()
         self.state = runtime_context.get_state(ValueStateDescriptor("state", Types.PICKLED_BYTE_ARRAY()))
         self.waiting = runtime_context.get_list_state(ListStateDescriptor("waiting", Types.PICKLED_BYTE_ARRAY()))
-        self.counts = {}  # of what waits, by sensor
+        self.chunks = runtime_context.get_metrics_group().counter("chunks")
+        self.counts, self.due = {}, {}  # of what waits, and when it is stepped, by sensor
 
     def process_element(self, value, ctx):
         sensor, sequence, row = value
         if len(row) != 4 * self.stream.input_width:
             yield sensor, sequence, b""
             return
-        if sensor not in self.counts:  # a new one, or after a restart
-            self.counts[sensor] = len(list(self.waiting.get()))
-        if self.counts[sensor] == 0:
+        count = self.counts[sensor] if sensor in self.counts else len(list(self.waiting.get()))  # after a restart
+        if count == 0:
             timers = ctx.timer_service()
             timers.register_event_time_timer(2**63 - 1)  # the end of a bounded input
-            timers.register_processing_time_timer(timers.current_processing_time() + self.wait_ms)
+            self.due[sensor] = timers.current_processing_time() + self.wait_ms
+            timers.register_processing_time_timer(self.due[sensor])
         self.waiting.add((sequence, row))
-        self.counts[sensor] += 1
-        if self.counts[sensor] >= self.chunk:
+        self.counts[sensor] = count + 1
+        if count + 1 >= self.chunk:
             yield from self.step(sensor)
 
     def on_timer(self, timestamp, ctx):
-        yield from self.step(ctx.get_current_key())
+        if timestamp >= self.due.get(sensor := ctx.get_current_key(), 0):  # not of an earlier chunk that was full
+            yield from self.step(sensor)
 
     def step(self, sensor):
         if rows := list(self.waiting.get()):
@@ -64,6 +64,7 @@ class StepChunks(KeyedProcessFunction):
             y = self.stream.step_chunk(np.stack([np.frombuffer(row, "<f4") for _, row in rows]))
             self.state.update((self.arch_hash, self.stream.save()))
             self.waiting.clear()
+            self.chunks.inc()
             self.counts[sensor] = 0
             yield from ((sensor, sequence, out.tobytes()) for (sequence, _), out in zip(rows, y))
 
@@ -80,8 +81,8 @@ def main(model, input, output, chunk, wait_ms, checkpoint_ms):  # noqa: A002
     env = StreamExecutionEnvironment.get_execution_environment()
     env.enable_checkpointing(checkpoint_ms)
     source = FileSource.for_record_stream_format(StreamFormat.text_line_format(), input).build()
-    sink = FileSink.for_row_format(output, Encoder.simple_string_encoder())
-    sink = sink.with_rolling_policy(RollingPolicy.on_checkpoint_rolling_policy()).build()
+    sink = FileSink.for_row_format(output, Encoder.simple_string_encoder()).with_rolling_policy(
+        RollingPolicy.on_checkpoint_rolling_policy()).build()
     (env.from_source(source, WatermarkStrategy.no_watermarks(), "samples").map(parsed, ROW)
         .key_by(lambda row: row[0], Types.STRING()).process(StepChunks(model, chunk, wait_ms), ROW)
         .map(lambda row: ",".join([*row[:2], *map(str, np.frombuffer(row[2], "<f4"))]), Types.STRING()).sink_to(sink))

@@ -4,7 +4,8 @@
 Alone with tests/python/venv for NATS, tests/engines/flink_venv for Flink. All figures are processor time, so that
 other programs on the machine move them little: of the bare step_chunk in this process, of the owner of the
 streams, of the server. step_share is the part of the whole that the bare step would have taken: below a half
-the engine is the limit. streams_100hz: how many sensors of 100 samples/s one core carries.
+the engine is the limit. streams_100hz: how many sensors of 100 samples/s one core carries when its chunks fill, as here,
+where a backlog lies ready; mean_chunk: how far they did.
 """
 
 import argparse
@@ -47,14 +48,14 @@ def bare_s(model, rows=2000):
     return float(np.median(took[1:]))
 
 
-def report(engine, model, chunk, per_message, samples, bare, owner, server, wall):
+def report(engine, model, chunk, per_message, samples, bare, owner, server, wall, **more):
     each = (owner + server) / samples
     print(json.dumps({
         "engine": engine, "model": model, "chunk": chunk, "samples_per_message": per_message, "samples": samples,
         "step_us": round(1e6 * bare, 1), "owner_us": round(1e6 * owner / samples, 1),
         "server_us": round(1e6 * server / samples, 1), "step_share": round(bare / each, 3),
         "samples_per_core_s": round(1 / each), "streams_100hz": int(0.01 / each),
-        "wall_samples_s": round(samples / wall)}), flush=True)
+        "wall_samples_s": round(samples / wall), **more}), flush=True)
 
 
 async def nats_case(nats, nats_kills, folder, model, chunk, per_message, samples):
@@ -84,17 +85,17 @@ async def nats_case(nats, nats_kills, folder, model, chunk, per_message, samples
         await connection.close()
 
 
-def nats_cases(folder, models):
+def nats_cases(folder, models, chunks):
     import nats
     import nats_kills
     for model, samples in models:
-        for chunk in (1, 16, 64, 256):
+        for chunk in chunks:
             asyncio.run(nats_case(nats, nats_kills, folder, model, chunk, 1, samples // (4 if chunk == 1 else 1)))
         for per_message in (16, 64):
             asyncio.run(nats_case(nats, nats_kills, folder, model, 16, per_message, 4 * samples))
 
 
-def flink_cases(folder, models):
+def flink_cases(folder, models, chunks):
     import flink_kills
     with flink_kills.Cluster(folder, managers=1) as cluster:
         manager = cluster.managers[0].pid
@@ -106,17 +107,19 @@ def flink_cases(folder, models):
                 with open(inputs / f"{name}.csv", "w") as f:
                     for i in range(samples // SENSORS):
                         f.write(f"{name},{i},{','.join(map(str, random_.standard_normal(width, np.float32)))}\n")
-            for chunk in (1, 16, 64, 256):
+            for chunk in chunks:
                 job = cluster.submit("--model", model, "--input", inputs, "--output",
-                                     folder / f"{model.parent.name}-{chunk}", "--chunk", chunk)
+                                     folder / f"{model.parent.name}-{chunk}", "--chunk", chunk, "--wait-ms", 5000)
                 streams.wait(lambda job=job: cluster.records(job) >= samples * 0.1, "records")
                 begin, first, bare = time.monotonic(), cluster.records(job), bare_s(model)
+                before = cluster.chunks(job)
                 workers = flink_kills.workers(manager)
                 own, server = cpu_s(*workers), cpu_s(manager)
                 streams.wait(lambda job=job: cluster.records(job) >= samples * 0.8, "records")
                 own, server = cpu_s(*workers) - own, cpu_s(manager) - server
                 wall, done = time.monotonic() - begin, cluster.records(job) - first
-                report("flink", model.parent.name, chunk, 1, done, (bare + bare_s(model)) / 2, own, server, wall)
+                report("flink", model.parent.name, chunk, 1, done, (bare + bare_s(model)) / 2, own, server, wall,
+                       mean_chunk=round(done / max(1, cluster.chunks(job) - before), 1))
                 streams.wait(lambda job=job: cluster.finished(job), "the end of the job")
 
 
@@ -124,6 +127,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", choices=["nats", "flink"], required=True)
     parser.add_argument("--samples", type=int, help="of a run; fewer for the larger model")
+    parser.add_argument("--chunks", type=int, nargs="+", default=[1, 16, 64, 256])
     args = parser.parse_args()
     samples = args.samples or {"nats": 20000, "flink": 80000}[args.engine]
     with tempfile.TemporaryDirectory(prefix="xst-engines-") as scratch:
@@ -132,4 +136,4 @@ if __name__ == "__main__":
             where = pathlib.Path(scratch, case.rpartition("/")[2])
             where.mkdir()
             models.append((streams.pack(where, case), count))
-        {"nats": nats_cases, "flink": flink_cases}[args.engine](pathlib.Path(scratch), models)
+        {"nats": nats_cases, "flink": flink_cases}[args.engine](pathlib.Path(scratch), models, args.chunks)

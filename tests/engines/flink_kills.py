@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 
 import numpy as np
@@ -155,6 +156,16 @@ class Cluster:
         """How many rows have come to the streams."""
         vertices = self.get(f"jobs/{job}").get("vertices")
         return vertices[-1]["metrics"]["read-records"] if vertices else 0
+
+    def chunks(self, job):
+        """How many chunks have been stepped, as the operator counts them."""
+        total = 0
+        for vertex in self.get(f"jobs/{job}").get("vertices", []):
+            path = f"jobs/{job}/vertices/{vertex['id']}/metrics"
+            names = [m["id"] for m in self.get(path) if m["id"].endswith(".chunks")]
+            if names:
+                total += sum(int(m["value"]) for m in self.get(f"{path}?get={urllib.parse.quote(','.join(names))}"))
+        return total
 
     def end_orphans(self):
         for pid in self.orphans:
