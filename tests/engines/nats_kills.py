@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 import json
+import os
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 import nats
@@ -16,6 +19,7 @@ from nats.js.errors import NotFoundError
 
 import streams
 
+NATS_SERVER = shutil.which("nats-server", path=f"{os.environ['PATH']}:/usr/sbin")  # where Debian has it
 OWNER = streams.ROOT / "apps/engines/on_nats.py"
 
 
@@ -28,7 +32,7 @@ class Server:
     def __enter__(self):
         with open(self.folder / "server.log", "wb") as log:
             self.process = subprocess.Popen(
-                ["nats-server", "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", self.folder / "jetstream",
+                [NATS_SERVER, "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", self.folder / "jetstream",
                  "--ports_file_dir", self.folder], stderr=log)
         ports = self.folder / f"nats-server_{self.process.pid}.ports"
         streams.wait(lambda: ports.exists() and ports.read_text().endswith("}"), "the server's ports")
@@ -41,20 +45,18 @@ class Server:
 
 
 class Owner:
-    def __init__(self, server, model, sensors, chunk=64, wait=0.05):
-        self.log = open(server.folder / "owners.log", "a+")  # noqa: SIM115
-        self.begin = self.log.tell()
+    def __init__(self, server, model, sensors, chunk=64, wait=0.05, gap=False):
+        self.log = tempfile.NamedTemporaryFile("a+", dir=server.folder, prefix="owner-", delete=False)  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, OWNER, model, *sensors, "--server", server.url, "--chunk", str(chunk),
-             "--wait", str(wait)], stdout=subprocess.PIPE, stderr=self.log, text=True)
+             "--wait", str(wait), *["--gap"] * gap], stdout=subprocess.PIPE, stderr=self.log, text=True)
 
     async def ready(self):
         line = await asyncio.to_thread(self.process.stdout.readline)
         assert line == "ready\n", self.said()
 
     def said(self):
-        self.log.seek(self.begin)
-        return self.log.read()
+        return pathlib.Path(self.log.name).read_text()
 
     async def end(self):
         """Its exit status, awaited."""
@@ -90,10 +92,14 @@ async def position(js, name):
     """The last sequence of an input in the outputs and in the state; 0 for none."""
     try:
         out = await js.get_last_msg("xst_out", f"xst.out.{name}")
+        stepped = int(out.headers["Nats-Msg-Id"].rpartition(".")[2])
     except NotFoundError:
         return 0, 0
-    state = await (await js.key_value("xst_state")).get(name)
-    return int(out.headers["Nats-Msg-Id"].rpartition(".")[2]), int.from_bytes(state.value[32:40], "little")
+    try:
+        state = await (await js.key_value("xst_state")).get(name)
+    except NotFoundError:
+        return stepped, 0
+    return stepped, int.from_bytes(state.value[32:40], "little")
 
 
 async def settle(js, sensors):
@@ -140,6 +146,7 @@ async def _run(server, model, kills, seed, say):
     done = {"engine": "nats", "seed": seed, "kills": 0, "between_outputs_and_state": 0, "before_ready": 0}
     connection = await nats.connect(server.url)
     js = connection.jetstream(timeout=streams.PATIENCE_S)
+    await js.add_stream(name="xst_out", subjects=["xst.out.*"], duplicate_window=3600)  # longer than a run
     owner = Owner(server, model, names)
     await owner.ready()  # the streams exist
     seen = asyncio.Queue()
@@ -174,7 +181,8 @@ async def _run(server, model, kills, seed, say):
     await settle(js, sensors)
     assert owner.process.poll() is None, owner.said()
     owner.kill()
-    done["outputs"], done["seen_again"] = await check(js, sensors, model)
+    done["outputs"], again = await check(js, sensors, model)
+    assert again == 0, f"{again} outputs twice"
     await connection.close()
     return done
 

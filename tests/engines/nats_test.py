@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
 import time
@@ -14,7 +13,8 @@ import pytest
 import nats_kills
 import streams
 
-pytestmark = pytest.mark.skipif(not shutil.which("nats-server"), reason="nats-server is missing")
+if not nats_kills.NATS_SERVER:
+    pytest.exit("skipped: nats-server is missing", returncode=77)  # what CTest shows as skipped
 
 
 def test_killed_owners_lose_and_double_nothing(tmp_path):
@@ -37,7 +37,8 @@ def with_owner(test):
             js = connection.jetstream(timeout=streams.PATIENCE_S)
 
             async def start(**options):
-                owners.append(nats_kills.Owner(server, options.pop("model", model), ["a"], **options))
+                options = {"model": model, "sensors": ["a"]} | options
+                owners.append(nats_kills.Owner(server, **options))
                 await owners[-1].ready()
                 return owners[-1]
 
@@ -115,3 +116,105 @@ async def test_a_state_of_another_architecture_is_refused(model, js, sensors, st
     assert await other.end() == 1 and "a: state: expected architecture" in other.said()
     await sensors.send("a")  # the owner goes on
     await nats_kills.settle(js, sensors)
+
+
+@with_owner
+async def test_an_owner_of_several_goes_on_with_those_it_has(model, js, sensors, start, owners):
+    both = nats_kills.Sensors(js, ["b", "c"], 6)
+
+    async def send_until(done):
+        begin = time.monotonic()
+        while not done():  # a write of its state tells an owner
+            assert time.monotonic() < begin + streams.PATIENCE_S
+            for name in both.names:
+                await both.send(name)
+            await asyncio.sleep(0.05)
+
+    several = await start(sensors=["b", "c"])
+    await both.send("b")
+    await both.send("c")
+    await nats_kills.settle(js, both)
+    await start(sensors=["b"])
+    await send_until(lambda: "b: state: expected revision" in several.said())
+    await nats_kills.settle(js, both)  # of c it is the only owner
+    assert several.process.poll() is None and "c: " not in several.said()
+    await start(sensors=["c"])
+    await send_until(lambda: several.process.poll() is not None)
+    assert several.process.returncode == 1 and "c: state: expected revision" in several.said()
+    await nats_kills.settle(js, both)
+    await nats_kills.check(js, both, model)
+
+
+@with_owner
+async def test_a_deleted_state_begins_again(model, js, sensors, start, owners):
+    await sensors.send("a")
+    await nats_kills.settle(js, sensors)
+    owners[0].kill()
+    await (await js.key_value("xst_state")).delete("a")
+    await start()
+    await sensors.send("a")
+    await nats_kills.settle(js, sensors)
+    assert owners[1].process.poll() is None
+    await nats_kills.check(js, sensors, model)
+
+
+@with_owner
+async def test_inputs_that_are_gone_are_refused(model, js, sensors, start, owners):
+    """Purged behind the state; --gap goes on with those that are there."""
+    await sensors.send("a")
+    await nats_kills.settle(js, sensors)
+    owners[0].kill()
+    stepped = dict(sensors.sent["a"])
+    for _ in range(3):
+        await sensors.send("a")
+    *gone, kept = list(sensors.sent["a"])
+    await js.purge_stream("xst_in", seq=kept)
+    refused = await start()
+    assert await refused.end() == 1
+    assert f"a: inputs: expected the last one stepped, {gone[0]} (xst_in has {kept}), got none" in refused.said()
+    sensors.sent["a"] = stepped | {kept: sensors.sent["a"][kept]}
+    await start(gap=True)
+    await nats_kills.settle(js, sensors)
+    await nats_kills.check(js, sensors, model)
+
+
+@with_owner
+async def test_inputs_of_another_sensor_may_be_gone(model, js, sensors, start, owners):
+    """The last input that was stepped is there: none behind it is gone."""
+    other = nats_kills.Sensors(js, ["b"], 6)
+    await other.send("b")
+    await sensors.send("a")
+    await nats_kills.settle(js, sensors)
+    owners[0].kill()
+    await other.send("b")
+    await js.purge_stream("xst_in", subject="xst.in.b")
+    await sensors.send("a")
+    await start()
+    await nats_kills.settle(js, sensors)
+    await nats_kills.check(js, sensors, model)
+
+
+@with_owner
+async def test_another_input_stream_is_refused(model, js, sensors, start, owners):
+    await sensors.send("a")
+    await sensors.send("a")
+    await nats_kills.settle(js, sensors)
+    owners[0].kill()
+    await js.delete_stream("xst_in")
+    for gap in (False, True):  # its sequences say nothing
+        refused = await start(gap=gap)
+        await sensors.send("a")
+        assert await refused.end() == 1
+        assert "a: inputs: expected the last one stepped, 2 (xst_in has " in refused.said()
+        await js.delete_stream("xst_in")
+
+
+def test_an_owner_ends_with_its_server(tmp_path):
+    model = streams.pack(tmp_path)
+    with nats_kills.Server(tmp_path) as server:
+        owner = nats_kills.Owner(server, model, ["a", "b"])
+        asyncio.run(owner.ready())
+        server.process.kill()
+        assert asyncio.run(owner.end()) == 1
+        assert "on_nats: error: " in owner.said()
+        owner.kill()
