@@ -16,6 +16,8 @@ REFUSED = {
     "tab": "a:\n\t- 1\n", "nothing": "", "text": "x\n", "colon": "a: b: c\n", "quote": 'a: "b\n', "directive": "%YAML 3.0\n---\na: 1\n",
     "unknown key": "model: block_stack\nconfig: {nothing: 1}\n",
 }
+# [Python, programs]: one parser says that this is no YAML, the other side has another reason to refuse it.
+ONE_SAYS_NO_YAML = {"alias": [False, True], "quote": [True, False]}
 
 
 def folder_of(tmp_path, text):
@@ -33,7 +35,8 @@ def test_both_refuse(kind, tmp_path):
     assert done.returncode == 1 and not (tmp_path / "m.xst").exists()
     said = [text.replace("xst: error: ", "").strip() for text in (str(refused.value), done.stderr.decode())]
     # Of what is no YAML each parser has its own idea.
-    assert said[0] == said[1] or all("expected valid YAML" in text for text in said)
+    no_yaml = ["expected valid YAML" in text for text in said]
+    assert said[0] == said[1] or all(no_yaml) or no_yaml == ONE_SAYS_NO_YAML.get(kind), said
 
 
 def same(folder, tmp_path):
