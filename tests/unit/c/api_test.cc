@@ -118,7 +118,8 @@ TEST(CModel, AnOlderCallersStructsAreFilledAsFarAsTheyGo) {
   EXPECT_EQ(std::memcmp(&info.rate_hz, untouched, sizeof untouched), 0);
   info.struct_bytes = 0;
   EXPECT_EQ(xst_model_get_info(model.get(), &info), XST_INVALID_ARGUMENT);
-  EXPECT_EQ(std::string(xst_last_error()), "info.struct_bytes: expected at least 8, got 0");
+  EXPECT_EQ(std::string(xst_last_error()),
+            "info.struct_bytes: expected at least " + std::to_string(sizeof(size_t)) + ", got 0");
 }
 
 TEST(CModel, ANewerCallersStructsAreTakenAsFarAsTheyAreKnown) {
