@@ -36,7 +36,10 @@ taskmanager.memory.network.max: 32m
 rest.port: {rest}
 rest.bind-address: localhost
 heartbeat.interval: 1000
-heartbeat.timeout: 8000
+heartbeat.timeout: 20000
+pekko.ask.timeout: 300 s
+web.timeout: 300 s
+client.timeout: 300 s
 metrics.fetcher.update-interval: 500
 parallelism.default: {managers}
 restart-strategy.type: fixed-delay
