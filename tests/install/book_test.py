@@ -77,6 +77,7 @@ def test_a_workstation_builds_exports_and_sends(brought):
 # Before the book's own lines: tools of the test, and what apt will need.
 PREPARE = r"""
 cp /src/main/tools/* /usr/local/bin/
+cp /src/main/tools/systemctl /usr/bin/  # where apt lets maintainer scripts look
 echo 'APT::Get::Assume-Yes "true"; APT::Install-Recommends "false"; quiet "1";' > /etc/apt/apt.conf.d/98test
 echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/test
 echo "127.0.0.1 localhost $(hostname)" > /etc/hosts
