@@ -36,7 +36,7 @@ taskmanager.memory.network.max: 32m
 rest.port: {rest}
 rest.bind-address: localhost
 heartbeat.interval: 1000
-heartbeat.timeout: 20000
+heartbeat.timeout: 10000
 pekko.ask.timeout: 300 s
 web.timeout: 300 s
 client.timeout: 300 s
