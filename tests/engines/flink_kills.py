@@ -38,6 +38,7 @@ rest.bind-address: localhost
 heartbeat.interval: 1000
 heartbeat.timeout: 10000
 pekko.ask.timeout: 300 s
+pekko.startup-timeout: 300 s
 web.timeout: 300 s
 client.timeout: 300 s
 metrics.fetcher.update-interval: 500
