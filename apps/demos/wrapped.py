@@ -75,12 +75,6 @@ class Wrapped(nn.Module):
     def parameter_count(self):
         return sum(p.numel() for p in self.parameters())
 
-    def optimizer(self, lr, weight_decay):
-        decayed = [p for p in self.parameters() if p.ndim >= 2]
-        others = [p for p in self.parameters() if p.ndim < 2]
-        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98))
-
     def save(self, folder, stream):
         """A folder for `xst pack`."""
         folder = pathlib.Path(folder)

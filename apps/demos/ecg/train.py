@@ -12,6 +12,7 @@ import copy
 import json
 import math
 import pathlib
+import sys
 import time
 
 import numpy as np
@@ -34,6 +35,9 @@ from model import (
 )
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+from training import adamw, descend, schedule  # noqa: E402
+
 TRAINING_END = evaluate.TEST_FROM_S * RATE_HZ
 BUMP_S = 0.012  # standard deviation of the beat target around R + delay
 # squared errors of AR(32) in normalised units, which put the horizons on one scale
@@ -154,16 +158,7 @@ def train(args, x, beats_s, check=None):
         model.head.bias[1:6:2] = torch.log(SCALE).to(device)
         model.head.bias[-1] = -3.0
     average = copy.deepcopy(model).eval()  # exponential moving average of the weights
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": args.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=args.lr,
-        betas=(0.9, 0.98),
-    )
+    optimizer = adamw(model, args.lr, args.weight_decay)
     print(
         f"{sum(p.numel() for p in model.parameters())} parameters, mean {mean}, std {std}",
         flush=True,
@@ -172,23 +167,10 @@ def train(args, x, beats_s, check=None):
     began, step, progress = time.time(), 0, 0.0
     while progress < 1:
         progress = max(step / args.steps, (time.time() - began) / args.max_seconds)
-        rate = (
-            args.lr
-            * min(1, (step + 1) / 200)
-            * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, progress))))
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
         z, beat = windows.sample(args.batch, args.window, generator)
         loss, parts = loss_of(model(z[:, : args.window]), z, beat, args.burn_in, args.beta)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        keep = min(args.ema, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean_value, value in zip(average.parameters(), model.parameters()):
-                mean_value.lerp_(value, 1 - keep)
+        rate = schedule(args.lr, step, 200, progress)
+        descend(loss, model, average, optimizer, rate, args.ema, step)
         if step % 100 == 0:
             shown = " ".join(f"{float(p):.4f}" for p in parts)
             print(

@@ -10,7 +10,6 @@ Run it by tests/venv, or with torch, xlstm, dacite, safetensors, NumPy and PyYAM
 import argparse
 import copy
 import json
-import math
 import pathlib
 import sys
 import time
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
+from training import adamw, descend, schedule  # noqa: E402
 from wrapped import Wrapped, stack_config, use_fast_cells  # noqa: E402
 
 import data  # noqa: E402
@@ -74,25 +74,16 @@ def train(args, x, classes):
     use_fast_cells(model)
     average = copy.deepcopy(model).eval()  # exponential moving average of the weights
     use_fast_cells(average)
-    optimizer = model.optimizer(args.lr, args.weight_decay)
+    optimizer = adamw(model, args.lr, args.weight_decay)
     began = time.time()
     for step in range(args.steps):
-        progress = step / args.steps
-        for group in optimizer.param_groups:
-            group["lr"] = args.lr * min(1, (step + 1) / 50) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
         inputs, label, age = sample(rng, z, classes, args.batch, args.window)
         # The first half second behind a change says little.
         weight = torch.where(age < 5, 0.2, 1.0)
         loss = F.cross_entropy(model(inputs).flatten(0, 1), label.flatten(), reduction="none", label_smoothing=0.05)
         loss = (loss * weight.flatten()).sum() / weight.sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        keep = min(args.ema, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean_value, value in zip(average.parameters(), model.parameters()):
-                mean_value.lerp_(value, 1 - keep)
+        rate = schedule(args.lr, step, 50, step / args.steps)
+        descend(loss, model, average, optimizer, rate, args.ema, step)
         if step % 100 == 0:
             print(f"step {step} loss {float(loss):.4f} {time.time() - began:.0f} s", flush=True)
     return average, stream_section(mean, std)

@@ -20,6 +20,7 @@ import torch
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
+from training import adamw, descend, schedule  # noqa: E402
 from wrapped import Wrapped, stack_config, use_fast_cells  # noqa: E402
 
 import data  # noqa: E402
@@ -89,23 +90,13 @@ def train(args, x):
     use_fast_cells(model)
     average = copy.deepcopy(model).eval()  # exponential moving average of the weights
     use_fast_cells(average)
-    optimizer = model.optimizer(args.lr, args.weight_decay)
+    optimizer = adamw(model, args.lr, args.weight_decay)
     began, step, progress = time.time(), 0, 0.0
     while progress < 1:
         progress = max(step / args.steps, (time.time() - began) / args.max_seconds)
-        for group in optimizer.param_groups:
-            decay = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, progress)))
-            group["lr"] = args.lr * min(1, (step + 1) / 50) * decay
         inputs = sample(rng, z, args.batch, args.window)
         loss, errors = loss_of(model(inputs[:, : args.window, None]), inputs, args.beta)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        keep = min(args.ema, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean_value, value in zip(average.parameters(), model.parameters()):
-                mean_value.lerp_(value, 1 - keep)
+        descend(loss, model, average, optimizer, schedule(args.lr, step, 50, progress), args.ema, step)
         if step % 50 == 0:
             shown = " ".join(f"{e * std:.4f}" for e in errors)
             print(f"step {step} loss {float(loss):.4f} RMSE {shown} mmHg {time.time() - began:.0f} s", flush=True)
