@@ -1,18 +1,17 @@
 """The minimal library: what it wants, how large it is, that its steps are those of xst run, and what it refuses."""
 
-import json
 import os
 import pathlib
 import platform
 import re
 import shutil
-import struct
 import subprocess
 
 import numpy as np
 import pytest
 import yaml
 
+from safetensors_file import read_safetensors, write_safetensors
 from xst_tool import BIN, VECTORS, cases, check, good, isas
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -241,24 +240,6 @@ def test_every_type_steps_as_xst_run(built, packed, dtype, tmp_path):
 @pytest.mark.parametrize("case", ["block_stack/lm_tied", "stream/classifier", "large/02_fused_bias", "tirex/01_small"])
 def test_bad_files_and_small_arenas_are_refused(built, packed, case):
     built.check("hostile", packed(VECTORS / case), 200 if built.emulator else 1000)
-
-
-def read_safetensors(path):
-    data = path.read_bytes()
-    size, = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8:8 + size])
-    header.pop("__metadata__", None)
-    return {name: np.frombuffer(data, np.float32, int(np.prod(t["shape"])), 8 + size + t["data_offsets"][0]).reshape(t["shape"])
-            for name, t in header.items()}
-
-
-def write_safetensors(path, tensors):
-    header, offset = {}, 0
-    for name, value in tensors.items():
-        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [offset, offset + value.nbytes]}
-        offset += value.nbytes
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(v.tobytes() for v in tensors.values()))
 
 
 def test_snapshots_of_other_models_and_bad_ones_are_refused(built, packed, tmp_path):
