@@ -13,25 +13,18 @@
 #endif
 
 #include "hwy/highway.h"
+#include "kernels/cpu/declare_ops.h"
 #include "kernels/cpu/features.h"
+#if HWY_ARCH_X86
+#include "kernels/cpu/x86.h"
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace xst::kernels {
 
 #define XST_DECLARE_TABLE(arithmetic, T)                 \
   namespace arithmetic::HWY_NAMESPACE {                  \
-  void Run(const Norm&, T*, Range);                      \
-  void Run(const Linear&, T*, Range);                    \
-  void Run(const BlockLinear&, T*, Range);               \
-  void Run(const Conv&, T*, Range);                      \
-  void Run(const MlstmCell&, T*, Range);                 \
-  void Run(const MlstmOut&, T*, Range);                  \
-  void Run(const SlstmInput&, T*, Range);                \
-  void Run(const SlstmCell&, T*, Range);                 \
-  void Run(const SlstmOut&, T*, Range);                  \
-  void Run(const GatedAct&, T*, Range);                  \
-  void Run(const Pointwise&, T*, Range);                 \
-  void Run(const Embed&, T*, Range);                     \
+  XST_DECLARE_OPS(T)                                     \
   void Run(const Linear&, const Batch<T>&, Range);       \
   void Run(const BlockLinear&, const Batch<T>&, Range);  \
   void Run(const Conv&, const Batch<T>&, Range);         \
@@ -87,19 +80,6 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace xst::kernels {
 namespace {
-
-#if HWY_ARCH_X86
-// What Highway's targets of these names may use.
-bool HasAvx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-}
-bool HasAvx512() {
-  return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512cd");
-}
-#endif
 
 #if HWY_TARGETS & HWY_NEON
 #if HWY_ARCH_ARM_A64

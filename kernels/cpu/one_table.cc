@@ -1,26 +1,19 @@
 // The tables of a minimal build: one instruction set, chosen when it is compiled.
 #include <cstring>
 
+#include "kernels/cpu/declare_ops.h"
 #include "kernels/cpu/features.h"
 #include "kernels/kernels.h"
+#if defined(XST_ISA_AVX2) || defined(XST_ISA_AVX512)
+#include "kernels/cpu/x86.h"
+#endif
 
 namespace xst::kernels {
 
 // XST_ISA_SINGLE, XST_ISA_WIDE: Highway's namespaces of the ops in float and in double.
 #define XST_DECLARE_TABLE(arithmetic, target, T)                                 \
   namespace arithmetic::target {                                                 \
-  void Run(const Norm&, T*, Range);                                              \
-  void Run(const Linear&, T*, Range);                                            \
-  void Run(const BlockLinear&, T*, Range);                                       \
-  void Run(const Conv&, T*, Range);                                              \
-  void Run(const MlstmCell&, T*, Range);                                         \
-  void Run(const MlstmOut&, T*, Range);                                          \
-  void Run(const SlstmInput&, T*, Range);                                        \
-  void Run(const SlstmCell&, T*, Range);                                         \
-  void Run(const SlstmOut&, T*, Range);                                          \
-  void Run(const GatedAct&, T*, Range);                                          \
-  void Run(const Pointwise&, T*, Range);                                         \
-  void Run(const Embed&, T*, Range);                                             \
+  XST_DECLARE_OPS(T)                                                             \
   constexpr Kernels<T> kTable = {XST_ISA, #arithmetic, Run, Run, Run, Run, Run,  \
                                  Run,     Run,         Run, Run, Run, Run, Run}; \
   }
@@ -36,12 +29,9 @@ namespace {
 
 bool MachineHas() {
 #if defined(XST_ISA_AVX2)
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+  return HasAvx2();
 #elif defined(XST_ISA_AVX512)
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("bmi2");
+  return HasAvx512();
 #else
   return true;
 #endif
