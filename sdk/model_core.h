@@ -4,29 +4,21 @@
 
 #include <memory>
 #include <string>
-#include <type_traits>
 
 #include "formats/model_file.h"
 #include "formats/snapshot.h"
-#include "kernels/kernels.h"
 #include "sdk/device_backend.h"
 #include "sdk/memory.h"
-#include "sdk/model.h"
-#include "sdk/plan.h"
+#include "sdk/model_parts.h"
 #include "sdk/team.h"
 #include "sdk/team_plan.h"
 
 namespace xst {
 
-struct ModelCore {
+struct ModelCore : StepParts {
   Memory file;
   formats::Directory directory;  // points into `file`
-  Plan plan;                     // points into `file`
   Device device;
-  bool wide = false;  // frames are of doubles
-  // On the CPU and the reference one of them, of that type.
-  const kernels::Kernels<float>* single_kernels = nullptr;
-  const kernels::Kernels<double>* wide_kernels = nullptr;
   std::unique_ptr<DeviceModel> device_model;  // on a device with memory of its own
   ModelInfo info;
   // On cpu:N, unless the model is too small: who runs the steps of all streams, one at a time, and
@@ -37,13 +29,6 @@ struct ModelCore {
   // What a snapshot of a stream after `steps` steps says in front.
   formats::SnapshotHeader Origin(uint64_t steps) const {
     return {directory.arch_hash, directory.source_hash, steps, plan.state_values};
-  }
-  template <class T>
-  const kernels::Kernels<T>& table() const {
-    if constexpr (std::is_same_v<T, float>)
-      return *single_kernels;
-    else
-      return *wide_kernels;
   }
   bool on_reference() const { return device.kind == Device::Kind::reference; }
   // Of a frame: elements that the sdk does not keep in its own memory, and bytes of one that it
@@ -57,13 +42,6 @@ struct ModelCore {
   // stream, or not in this process.
   template <class T>
   void RunSplit(T* frame) const;
-  size_t element_bytes() const { return wide ? sizeof(double) : sizeof(float); }
-  uint32_t input_width() const {
-    return plan.wrapper ? plan.wrapper->input_width() : plan.input_width;
-  }
-  uint32_t output_width() const {
-    return plan.wrapper ? plan.wrapper->output_width() : plan.output_width;
-  }
 };
 
 // Takes the file's bytes over. `name` starts the message of a Fault.

@@ -4,21 +4,18 @@
 
 #include <cstdint>
 #include <span>
-#include <type_traits>
 
 #include "formats/model_file.h"
 #include "formats/snapshot.h"
-#include "kernels/kernels.h"
 #include "sdk/device_backend.h"
 #include "sdk/minimal/arena.h"
-#include "sdk/model.h"
-#include "sdk/plan.h"
+#include "sdk/model_parts.h"
 #include "sdk/team_plan.h"
 
 namespace xst {
 
 // As far as a SessionCore asks, this is the ModelCore of the full library.
-struct ModelCore {
+struct ModelCore : StepParts {
   struct Info {
     formats::Family family = formats::Family::block_stack;
     formats::DType dtype = formats::DType::f32;
@@ -30,10 +27,6 @@ struct ModelCore {
     const char* config_yaml = "";  // in the file
   };
 
-  Plan plan;  // points into the file
-  bool wide = false;
-  const kernels::Kernels<float>* single_kernels = nullptr;
-  const kernels::Kernels<double>* wide_kernels = nullptr;
   formats::Hash128 arch_hash, source_hash;
   Info info;
 
@@ -45,23 +38,9 @@ struct ModelCore {
   static constexpr const TeamPlan* split_plan() { return nullptr; }
   template <class T>
   void RunSplit(T*) const {}
-  template <class T>
-  const kernels::Kernels<T>& table() const {
-    if constexpr (std::is_same_v<T, float>)
-      return *single_kernels;
-    else
-      return *wide_kernels;
-  }
   const char* isa() const { return wide ? wide_kernels->name : single_kernels->name; }
   const char* arithmetic() const {
     return wide ? wide_kernels->arithmetic : single_kernels->arithmetic;
-  }
-  size_t element_bytes() const { return wide ? sizeof(double) : sizeof(float); }
-  uint32_t input_width() const {
-    return plan.wrapper ? plan.wrapper->input_width() : plan.input_width;
-  }
-  uint32_t output_width() const {
-    return plan.wrapper ? plan.wrapper->output_width() : plan.output_width;
   }
 };
 
