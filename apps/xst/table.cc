@@ -112,13 +112,13 @@ void CheckFinite(const std::string& label, const formats::Array& values) {
 
 }  // namespace
 
-size_t CountFloats(const std::string& what, const std::vector<uint64_t>& shape) {
+size_t CountFloats(const char* what, std::initializer_list<uint64_t> shape) {
   formats::Checked count(1);
   for (const uint64_t axis : shape) count = count * axis;
   if (!count.FitsIn(PTRDIFF_MAX / sizeof(int64_t))) {  // tokens are as many at most
-    throw Error(Status::out_of_memory, what + ": expected memory for " + Bracketed(shape) +
-                                           " values, got " + std::to_string(8 * sizeof(size_t)) +
-                                           "-bit addresses");
+    throw Error(Status::out_of_memory, std::string(what) + ": expected memory for " +
+                                           Bracketed(shape) + " values, got " +
+                                           std::to_string(8 * sizeof(size_t)) + "-bit addresses");
   }
   return static_cast<size_t>(count.value());
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -17,7 +18,7 @@ TableFormat FormatOf(const std::string& path, const std::string& option, TableFo
 
 // The number of floats of a shape, for memory. Throws Error where addresses do not reach: `what`
 // wants them.
-size_t CountFloats(const std::string& what, const std::vector<uint64_t>& shape);
+size_t CountFloats(const char* what, std::initializer_list<uint64_t> shape);
 
 // A shape or an index for messages: "[3, 4]".
 std::string Bracketed(const std::vector<uint64_t>& numbers);

@@ -5,7 +5,7 @@
 
 namespace xst::kernels::cuda {
 
-// SlstmPoint with quotients by FastDivide.
+// SlstmPoint by FastDivide, FastExp and FastLogSigmoid.
 __device__ __forceinline__ float FastSlstmPoint(const float (&raw)[4], SlstmState<float>* s) {
   const float z = tanhf(raw[2]), o = FastDivide(1.0f, 1 + FastExp(-raw[3]));
   const float lfm = s->m + FastLogSigmoid(raw[1]);
