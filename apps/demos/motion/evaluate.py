@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Scores the motion model and simple baselines on test.csv, which neither training nor the choice of settings has seen.
+"""Scores the motion model and simple baselines on test.csv, which neither training nor the choice of settings has seen;
+the mean probability was added as an answer after it was seen.
 
     evaluate.py [--xst XST] [--model FOLDER] [--dtype f32]
 
