@@ -41,6 +41,7 @@ pekko.ask.timeout: 300 s
 pekko.startup-timeout: 300 s
 web.timeout: 300 s
 client.timeout: 300 s
+web.refresh-interval: 100
 metrics.fetcher.update-interval: 500
 parallelism.default: {managers}
 restart-strategy.type: fixed-delay
@@ -138,6 +139,10 @@ class Cluster:
     def running(self, job):
         job = self.get(f"jobs/{job}")
         return job.get("state") == "RUNNING" and all(v["status"] in ("RUNNING", "FINISHED") for v in job["vertices"])
+
+    def restarted(self, job):
+        """When the job last began to restart, in ms since 1970; a restart may be over before the next look."""
+        return self.get(f"jobs/{job}").get("timestamps", {}).get("RESTARTING", 0)
 
     def supervise(self):
         """Starts a task manager that ended by itself again, as a service manager does: with a worker killed while it is
@@ -245,6 +250,7 @@ def run(folder, kills, seed, say=lambda text: None, rows=60000):
                 victims = workers(cluster.managers[index].pid)
                 if cluster.finished(job) or not victims:
                     continue
+                before = cluster.restarted(job)
                 if done["kills"] % 10 == 1:
                     cluster.kill_manager(index)
                     done["task_managers"] += 1
@@ -252,7 +258,7 @@ def run(folder, kills, seed, say=lambda text: None, rows=60000):
                     kill(random_.choice(victims))
                 done["kills"] += 1
                 done["before_checkpoint"] += cluster.checkpoints(job) == completed
-                streams.wait(lambda: not cluster.running(job), "a failover")
+                streams.wait(lambda: cluster.finished(job) or cluster.restarted(job) > before, "a failover")
                 say(json.dumps(done))
             streams.wait(lambda: cluster.finished(job), "the end of the round")
             done["outputs"] += check(one, inputs, model)
