@@ -114,8 +114,9 @@ bool Loop::Turn() noexcept {
 }
 
 void Loop::Run() noexcept {
-  while (!stop_.load(std::memory_order_acquire)) {
+  for (;;) {
     const int heard = bell_.Heard();
+    if (stop_.load(std::memory_order_acquire)) return;
     const uint32_t pauses = pauses_.load(std::memory_order_acquire);
     const bool paused = pauses % 2 != 0;
     if (paused) heard_.store(pauses, std::memory_order_release);
