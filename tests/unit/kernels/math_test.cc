@@ -17,12 +17,12 @@ namespace {
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kMin = std::numeric_limits<float>::min();
 constexpr float kMax = std::numeric_limits<float>::max();
-// Results below it may rest on a number below kMin that was flushed. NEON of 32-bit ARM flushes
-// within a function too: erf(x) = x + 0.128 x loses its second part for x up to 8 kMin.
+// Results below it may rest on a number below kMin that was flushed: NEON of 32-bit ARM flushes
+// within a function too, so erf(x) = x + 0.128 x loses its second part for x up to 8 kMin.
 #if defined(__arm__)
 constexpr float kFlushed = 9 * kMin;
 #else
-constexpr float kFlushed = 2 * kMin;
+constexpr float kFlushed = 0;
 #endif
 
 double LogSigmoidExact(double x) { return std::min(x, 0.0) - std::log1p(std::exp(-std::abs(x))); }
@@ -32,7 +32,6 @@ double SiluExact(double x) { return x / (1 + std::exp(-x)); }
 // |got - exact| in units in the last place of a float of the size of `exact`.
 double UlpError(float got, double exact) {
   const double size = std::abs(exact);
-  // Of what is this small a part below the smallest number may have been flushed, or all.
   if (size < 2 * kMin && got == 0) return 0;
   if (size < kFlushed && std::abs(got - exact) < kMin) return 0;
   if (size < kMin) return std::abs(got) <= kMin ? 0 : kInf;

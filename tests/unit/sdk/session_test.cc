@@ -47,7 +47,10 @@ TEST_P(EveryCase, IsWithinToleranceOnEveryInstructionSet) {
 
 // Where rounding decides, single sums are further from exact than the official run happened to be.
 double SingleFactor(const std::string& name) {
-  return name == "stream/forecaster" ? 10 : name == "stream/classifier" ? 2 : 1;
+#if defined(__arm__)
+  if (name == "stream/classifier") return 2;
+#endif
+  return name == "stream/forecaster" ? 10 : 1;
 }
 
 TEST_P(EveryCase, IsWithinToleranceInSingleArithmeticToo) {
